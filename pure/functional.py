@@ -1,0 +1,143 @@
+"""The product unit as a function: the readable reference that every faster path is tested against.
+
+A product unit raises each input to a learned exponent and multiplies (Durbin and Rumelhart, 1989; eq. 1 of the
+paper).  With the inputs clamped from below by a positive threshold ``tau``, the product becomes a weighted sum between
+a logarithm and an exponential (eqs. 2 and 5), so that the matrix product or the convolution of the library does the
+work::
+
+    y = prod_i max(x_i, tau) ** w_i  =  exp(sum_i w_i * log(max(x_i, tau)))
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ["PaddingMode", "product_unit", "product_unit2d"]
+
+PaddingMode = Literal["ones", "threshold"]
+
+
+def product_unit(x: Tensor, weight: Tensor, threshold: Tensor | float) -> Tensor:
+    """Multiply the inputs, each raised to a learned exponent (eqs. 1 and 2).
+
+    ``y[..., o] = prod_i max(x[..., i], threshold) ** weight[o, i]``
+
+    Args:
+        x: inputs, shape ``(..., in_features)``, floating point.
+        weight: exponents, shape ``(out_features, in_features)``, dtype of ``x``.
+        threshold: positive lower bound of the inputs: a number, a scalar tensor, or one value per input feature, shape
+            ``(in_features,)``.
+
+    Returns:
+        Products, shape ``(..., out_features)``, dtype of ``x``.  They are positive, and overflow to infinity where the
+        product does.  A NaN or an infinity among the inputs makes every product that it enters NaN: clamping would
+        otherwise turn minus infinity into the threshold, and a negative exponent plus infinity into zero.
+
+    Raises:
+        TypeError: ``x`` is not a real floating-point tensor.
+        ValueError: the last dimension of ``x`` is not ``in_features``.
+    """
+    _require_floating(x, "product_unit")
+    in_features = weight.shape[1]
+    if x.ndim == 0 or x.shape[-1] != in_features:
+        raise ValueError(
+            f"product_unit: expected inputs of shape (..., {in_features}), one for each column of weight "
+            f"{tuple(weight.shape)}, got {tuple(x.shape)}; make the last dimension {in_features}, or build the unit "
+            f"with in_features={x.shape[-1] if x.ndim else 1}"
+        )
+    return F.linear(_log_clamped(x, threshold), weight).exp()
+
+
+def product_unit2d(
+    x: Tensor,
+    weight: Tensor,
+    threshold: Tensor | float,
+    stride: int | tuple[int, int] = 1,
+    padding: int | tuple[int, int] | str = 0,
+    dilation: int | tuple[int, int] = 1,
+    groups: int = 1,
+    padding_mode: PaddingMode = "ones",
+) -> Tensor:
+    """Slide a product unit over an image (eqs. 4 and 5): ``exp(conv2d(log(max(x, threshold)), weight))``.
+
+    Args:
+        x: feature maps, shape ``(N, C, H, W)`` or ``(C, H, W)``, floating point.
+        weight: exponents, shape ``(K, C / groups, kH, kW)``, dtype of ``x``.
+        threshold: positive lower bound of the inputs: a number, a scalar tensor, or one value per input channel, shape
+            ``(C,)``.
+        stride: step of the window in pixels, as in :func:`torch.nn.functional.conv2d`, like the three that follow.
+        padding: pixels added on each side, or ``"same"`` or ``"valid"``.
+        dilation: distance in pixels between the factors of a window.
+        groups: number of blocks that the channels are divided into.
+        padding_mode: what a padded pixel counts as: ``"ones"``, the neutral factor (zero in log space), or
+            ``"threshold"``, what the clamp makes of a padded zero.
+
+    Returns:
+        Products, shape ``(N, K, H', W')`` or ``(K, H', W')`` with ``H'`` and ``W'`` as of a convolution.  NaN and
+        infinities come out as NaN, as in :func:`product_unit`.
+
+    Raises:
+        TypeError: ``x`` is not a real floating-point tensor.
+        ValueError: ``x`` has the wrong rank or number of channels, or ``padding_mode`` is unknown.
+    """
+    _require_floating(x, "product_unit2d")
+    channels = weight.shape[1] * groups
+    if x.ndim not in (3, 4):
+        raise ValueError(
+            f"product_unit2d: expected feature maps of shape (N, {channels}, H, W) or ({channels}, H, W), got "
+            f"{tuple(x.shape)} with {x.ndim} dimensions; reshape the input, or use product_unit for vectors"
+        )
+    if x.shape[-3] != channels:
+        raise ValueError(
+            f"product_unit2d: expected {channels} input channels for weight {tuple(weight.shape)} and groups={groups}, "
+            f"got {x.shape[-3]} in {tuple(x.shape)}; build the unit with in_channels={x.shape[-3]}, or put the "
+            "channels before height and width"
+        )
+    if isinstance(threshold, Tensor) and threshold.ndim == 1:
+        threshold = threshold[:, None, None]  # (C, 1, 1): one value per channel
+    if padding_mode == "threshold":
+        x = F.pad(x, _padding_per_side(weight, padding, dilation))  # zeros lie below tau: the clamp lifts them to it
+        padding = 0
+    elif padding_mode != "ones":
+        raise ValueError(f"product_unit2d: unknown padding_mode {padding_mode!r}; expected 'ones' or 'threshold'")
+    return F.conv2d(
+        _log_clamped(x, threshold), weight, stride=stride, padding=padding, dilation=dilation, groups=groups
+    ).exp()
+
+
+def _log_clamped(x: Tensor, threshold: Tensor | float) -> Tensor:
+    """``log(max(x, threshold))``, same shape; NaN where ``x`` is NaN or infinite.
+
+    :func:`torch.maximum` carries NaN through and gives the threshold its gradient, which :func:`torch.clamp` with a
+    number would not.
+    """
+    tau = torch.as_tensor(threshold, dtype=x.dtype, device=x.device)
+    return torch.maximum(x, tau).log().masked_fill(x.isinf(), torch.nan)
+
+
+def _padding_per_side(
+    weight: Tensor, padding: int | tuple[int, int] | str, dilation: int | tuple[int, int]
+) -> tuple[int, int, int, int]:
+    """The padding of a convolution as :func:`torch.nn.functional.pad` wants it: left, right, top, bottom."""
+    if padding == "valid":
+        return 0, 0, 0, 0
+    if padding == "same":
+        dilation_h, dilation_w = (dilation, dilation) if isinstance(dilation, int) else dilation
+        total_h, total_w = dilation_h * (weight.shape[2] - 1), dilation_w * (weight.shape[3] - 1)
+        return total_w // 2, total_w - total_w // 2, total_h // 2, total_h - total_h // 2
+    if isinstance(padding, str):
+        raise ValueError(f"product_unit2d: unknown padding {padding!r}; expected pixels, 'same' or 'valid'")
+    padding_h, padding_w = (padding, padding) if isinstance(padding, int) else padding
+    return padding_w, padding_w, padding_h, padding_h
+
+
+def _require_floating(x: Tensor, where: str) -> None:
+    if not x.is_floating_point():
+        raise TypeError(
+            f"{where}: expected a real floating-point tensor, got {x.dtype}; convert it first, for example with "
+            "x.float() / 255 for 8-bit images"
+        )

@@ -1,0 +1,271 @@
+"""Product units as modules, shaped like :class:`torch.nn.Linear` and :class:`torch.nn.Conv2d`.
+
+Both hold the exponents as ``weight`` and the raw threshold parameter as ``theta``.  The threshold that clamps the
+inputs is ``tau = activation(theta) + eps``: section 3.2 of the paper calls it "the activation of the trainable
+parameter, shifted by a small constant".  There is no bias, no activation and no clamp on the output.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pure.functional import PaddingMode, product_unit, product_unit2d
+
+__all__ = ["Granularity", "ProductUnit", "ProductUnit2d", "ThresholdActivation"]
+
+ThresholdActivation = Literal["softplus", "exp", "sigmoid", "relu"]
+Granularity = Literal["layer", "channel"]
+
+_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "softplus": F.softplus,
+    "exp": torch.exp,
+    "sigmoid": torch.sigmoid,
+    "relu": F.relu,
+}
+
+
+class _ThresholdedUnit(nn.Module):
+    """What both product units share: the exponents, the threshold and their initialisation."""
+
+    weight: nn.Parameter
+    theta: nn.Parameter | None
+    fixed_threshold: Tensor | None
+
+    def __init__(
+        self,
+        weight: Tensor,
+        inputs: int,
+        threshold: ThresholdActivation | float,
+        granularity: Granularity,
+        eps: float,
+        init_a: float,
+    ) -> None:
+        super().__init__()
+        name = type(self).__name__
+        if granularity not in ("layer", "channel"):
+            raise ValueError(f"{name}: unknown granularity {granularity!r}; expected 'layer' or 'channel'")
+        if eps < 0:
+            raise ValueError(f"{name}: eps must not be negative, got {eps}; the paper's reading is 1e-7")
+        self.threshold_setting = threshold
+        self.granularity = granularity
+        self.eps = eps
+        self.init_a = init_a
+        self.weight = nn.Parameter(weight)
+        shape = () if granularity == "layer" else (inputs,)
+        if isinstance(threshold, str):
+            if threshold not in _ACTIVATIONS:
+                raise ValueError(
+                    f"{name}: unknown threshold {threshold!r}; expected one of {', '.join(map(repr, _ACTIVATIONS))}, "
+                    "or a positive number for a fixed threshold"
+                )
+            self.theta = nn.Parameter(weight.new_empty(shape))
+            self.register_buffer("fixed_threshold", None)
+        else:
+            if not (threshold > 0 and math.isfinite(threshold)):
+                raise ValueError(
+                    f"{name}: a fixed threshold must be positive and finite, got {threshold}; the logarithm needs it"
+                )
+            self.register_parameter("theta", None)
+            self.register_buffer("fixed_threshold", weight.new_full(shape, float(threshold)))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the exponents by Kaiming uniform with ``a=init_a`` and set ``theta`` to zero (section 4.1.2).
+
+        The default ``a=5`` gives exponents within ``0.480 / sqrt(fan_in)``.  The sentence "a scaling factor of 5" can
+        also be read as ``a=sqrt(5)``, the default of :class:`torch.nn.Conv2d`, with ``1 / sqrt(fan_in)``.
+        """
+        nn.init.kaiming_uniform_(self.weight, a=self.init_a)
+        if self.theta is not None:
+            nn.init.zeros_(self.theta)
+
+    @property
+    def threshold(self) -> Tensor:
+        """The lower bound ``tau`` of the inputs: a scalar, or one value per input channel.
+
+        ``softplus(theta) + eps`` unless another activation or a fixed value was set, so it starts at ``ln 2``.
+        """
+        if self.theta is None:
+            assert self.fixed_threshold is not None
+            return self.fixed_threshold
+        assert isinstance(self.threshold_setting, str)
+        return _ACTIVATIONS[self.threshold_setting](self.theta) + self.eps
+
+    def _settings_repr(self) -> str:
+        """The settings that differ from the paper's, for ``extra_repr``."""
+        settings = {
+            "threshold": (self.threshold_setting, "softplus"),
+            "granularity": (self.granularity, "layer"),
+            "eps": (self.eps, 1e-7),
+            "init_a": (self.init_a, 5.0),
+        }
+        return "".join(f", {name}={value!r}" for name, (value, default) in settings.items() if value != default)
+
+
+class ProductUnit(_ThresholdedUnit):
+    """A dense layer of product units (eqs. 1 and 2), used like :class:`torch.nn.Linear` without a bias.
+
+    Input ``(..., in_features)``, output ``(..., out_features)``, both in the layer's floating-point dtype.
+
+    Args:
+        in_features: number of inputs of each unit.
+        out_features: number of units.
+        threshold: the activation that turns ``theta`` into the threshold, ``"softplus"``, ``"exp"``, ``"sigmoid"`` or
+            ``"relu"``; or a positive number, a fixed threshold without ``theta``.
+        granularity: one threshold for the whole ``"layer"``, or one for each input (``"channel"``).
+        eps: constant added to the activation, so that the threshold stays positive.
+        init_a: the argument ``a`` of :func:`torch.nn.init.kaiming_uniform_` for the exponents.
+        device: where the parameters are made.
+        dtype: their floating-point dtype.
+
+    Raises:
+        ValueError: a number of features below one, or a setting out of its range.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        threshold: ThresholdActivation | float = "softplus",
+        granularity: Granularity = "layer",
+        eps: float = 1e-7,
+        init_a: float = 5.0,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        _require_positive("ProductUnit", in_features=in_features, out_features=out_features)
+        weight = torch.empty(out_features, in_features, device=device, dtype=dtype)
+        super().__init__(weight, in_features, threshold, granularity, eps, init_a)
+        self.in_features = in_features
+        self.out_features = out_features
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Products of powers of ``x``, shape ``(..., in_features)`` to ``(..., out_features)``."""
+        return product_unit(x, self.weight, self.threshold)
+
+    def extra_repr(self) -> str:
+        return f"in_features={self.in_features}, out_features={self.out_features}{self._settings_repr()}"
+
+
+class ProductUnit2d(_ThresholdedUnit):
+    """A convolutional layer of product units (eqs. 4 and 5), used like :class:`torch.nn.Conv2d` without a bias.
+
+    Input ``(N, in_channels, H, W)`` or ``(in_channels, H, W)``, output ``(N, out_channels, H', W')`` or
+    ``(out_channels, H', W')``, in the layer's floating-point dtype; ``H'`` and ``W'`` as of a convolution.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: number of product units at each position.
+        kernel_size: height and width of the window in pixels.
+        stride: step of the window in pixels.
+        padding: pixels added on each side, or ``"same"`` or ``"valid"``.
+        dilation: distance in pixels between the factors of a window.
+        groups: number of blocks that the channels are divided into.
+        padding_mode: a padded pixel counts as the neutral factor (``"ones"``) or as the ``"threshold"``.
+        threshold: as of :class:`ProductUnit`.
+        granularity: one threshold for the whole ``"layer"``, or one for each input ``"channel"``.
+        eps: as of :class:`ProductUnit`.
+        init_a: as of :class:`ProductUnit`.
+        device: where the parameters are made.
+        dtype: their floating-point dtype.
+
+    Raises:
+        ValueError: a size below one, channels that the groups do not divide, or a setting out of its range.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int, int],
+        stride: int | tuple[int, int] = 1,
+        padding: int | tuple[int, int] | str = 0,
+        dilation: int | tuple[int, int] = 1,
+        groups: int = 1,
+        *,
+        padding_mode: PaddingMode = "ones",
+        threshold: ThresholdActivation | float = "softplus",
+        granularity: Granularity = "layer",
+        eps: float = 1e-7,
+        init_a: float = 5.0,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        _require_positive(
+            "ProductUnit2d",
+            in_channels=in_channels,
+            out_channels=out_channels,
+            kernel_size=kernel_size,
+            stride=stride,
+            dilation=dilation,
+            groups=groups,
+        )
+        if in_channels % groups or out_channels % groups:
+            raise ValueError(
+                f"ProductUnit2d: groups={groups} must divide in_channels={in_channels} and out_channels={out_channels}"
+            )
+        if padding_mode not in ("ones", "threshold"):
+            raise ValueError(f"ProductUnit2d: unknown padding_mode {padding_mode!r}; expected 'ones' or 'threshold'")
+        self._require_padding(padding, stride)
+        kernel = _pair(kernel_size)
+        weight = torch.empty(out_channels, in_channels // groups, *kernel, device=device, dtype=dtype)
+        super().__init__(weight, in_channels, threshold, granularity, eps, init_a)
+        self.in_channels = in_channels
+        self.out_channels = out_channels
+        self.kernel_size = kernel
+        self.stride = _pair(stride)
+        self.padding = padding if isinstance(padding, str) else _pair(padding)
+        self.dilation = _pair(dilation)
+        self.groups = groups
+        self.padding_mode = padding_mode
+
+    @staticmethod
+    def _require_padding(padding: Any, stride: int | tuple[int, int]) -> None:
+        if isinstance(padding, str):
+            if padding not in ("same", "valid"):
+                raise ValueError(f"ProductUnit2d: unknown padding {padding!r}; expected pixels, 'same' or 'valid'")
+            if padding == "same" and _pair(stride) != (1, 1):
+                raise ValueError(f"ProductUnit2d: padding='same' needs stride 1, got stride {stride}; give pixels")
+        elif min(_pair(padding)) < 0:
+            raise ValueError(f"ProductUnit2d: padding must not be negative, got {padding}")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Products over windows of ``x``, shape ``(N, in_channels, H, W)`` to ``(N, out_channels, H', W')``."""
+        return product_unit2d(
+            x,
+            self.weight,
+            self.threshold,
+            self.stride,
+            self.padding,
+            self.dilation,
+            self.groups,
+            self.padding_mode,
+        )
+
+    def extra_repr(self) -> str:
+        text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"
+        settings = {
+            "padding": (self.padding, (0, 0)),
+            "dilation": (self.dilation, (1, 1)),
+            "groups": (self.groups, 1),
+            "padding_mode": (self.padding_mode, "ones"),
+        }
+        text += "".join(f", {name}={value!r}" for name, (value, default) in settings.items() if value != default)
+        return text + self._settings_repr()
+
+
+def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else value
+
+
+def _require_positive(layer: str, **sizes: int | tuple[int, int]) -> None:
+    for name, size in sizes.items():
+        if min(_pair(size)) < 1:
+            raise ValueError(f"{layer}: {name} must be at least 1, got {size}")
