@@ -39,9 +39,12 @@ def product_unit(x: Tensor, weight: Tensor, threshold: Tensor | float) -> Tensor
 
     Raises:
         TypeError: ``x`` is not a real floating-point tensor.
-        ValueError: the last dimension of ``x`` is not ``in_features``.
+        ValueError: the last dimension of ``x`` is not ``in_features``, or ``weight`` or ``threshold`` has another shape
+            or range than named above.
     """
     _require_floating(x, "product_unit")
+    if weight.ndim != 2:
+        raise ValueError(f"product_unit: expected weight (out_features, in_features), got {tuple(weight.shape)}")
     in_features = weight.shape[1]
     if x.ndim == 0 or x.shape[-1] != in_features:
         raise ValueError(
@@ -49,6 +52,7 @@ def product_unit(x: Tensor, weight: Tensor, threshold: Tensor | float) -> Tensor
             f"{tuple(weight.shape)}, got {tuple(x.shape)}; make the last dimension {in_features}, or build the unit "
             f"with in_features={x.shape[-1] if x.ndim else 1}"
         )
+    _require_threshold(threshold, in_features, "product_unit")
     return F.linear(_log_clamped(x, threshold), weight).exp()
 
 
@@ -82,9 +86,12 @@ def product_unit2d(
 
     Raises:
         TypeError: ``x`` is not a real floating-point tensor.
-        ValueError: ``x`` has the wrong rank or number of channels, or ``padding_mode`` is unknown.
+        ValueError: ``x`` has the wrong rank or number of channels, ``weight`` or ``threshold`` has another shape or
+            range than named above, or ``padding`` or ``padding_mode`` is not one of the named ones.
     """
     _require_floating(x, "product_unit2d")
+    if weight.ndim != 4:
+        raise ValueError(f"product_unit2d: expected weight (K, C / groups, kH, kW), got {tuple(weight.shape)}")
     channels = weight.shape[1] * groups
     if x.ndim not in (3, 4):
         raise ValueError(
@@ -97,10 +104,12 @@ def product_unit2d(
             f"got {x.shape[-3]} in {tuple(x.shape)}; build the unit with in_channels={x.shape[-3]}, or put the "
             "channels before height and width"
         )
+    _require_threshold(threshold, channels, "product_unit2d")
     if isinstance(threshold, Tensor) and threshold.ndim == 1:
         threshold = threshold[:, None, None]  # (C, 1, 1): one value per channel
+    sides = _padding_per_side(weight, stride, padding, dilation)
     if padding_mode == "threshold":
-        x = F.pad(x, _padding_per_side(weight, padding, dilation))  # zeros lie below tau: the clamp lifts them to it
+        x = F.pad(x, sides)  # zeros lie below tau: the clamp lifts them to it
         padding = 0
     elif padding_mode != "ones":
         raise ValueError(f"product_unit2d: unknown padding_mode {padding_mode!r}; expected 'ones' or 'threshold'")
@@ -120,18 +129,25 @@ def _log_clamped(x: Tensor, threshold: Tensor | float) -> Tensor:
 
 
 def _padding_per_side(
-    weight: Tensor, padding: int | tuple[int, int] | str, dilation: int | tuple[int, int]
+    weight: Tensor,
+    stride: int | tuple[int, int],
+    padding: int | tuple[int, int] | str,
+    dilation: int | tuple[int, int],
 ) -> tuple[int, int, int, int]:
     """The padding of a convolution as :func:`torch.nn.functional.pad` wants it: left, right, top, bottom."""
     if padding == "valid":
         return 0, 0, 0, 0
     if padding == "same":
+        if stride not in (1, (1, 1)):
+            raise ValueError(f"product_unit2d: padding='same' needs stride 1, got stride {stride}; give pixels")
         dilation_h, dilation_w = (dilation, dilation) if isinstance(dilation, int) else dilation
         total_h, total_w = dilation_h * (weight.shape[2] - 1), dilation_w * (weight.shape[3] - 1)
         return total_w // 2, total_w - total_w // 2, total_h // 2, total_h - total_h // 2
     if isinstance(padding, str):
         raise ValueError(f"product_unit2d: unknown padding {padding!r}; expected pixels, 'same' or 'valid'")
     padding_h, padding_w = (padding, padding) if isinstance(padding, int) else padding
+    if min(padding_h, padding_w) < 0:  # F.pad would crop
+        raise ValueError(f"product_unit2d: padding must not be negative, got {padding}")
     return padding_w, padding_w, padding_h, padding_h
 
 
@@ -141,3 +157,14 @@ def _require_floating(x: Tensor, where: str) -> None:
             f"{where}: expected a real floating-point tensor, got {x.dtype}; convert it first, for example with "
             "x.float() / 255 for 8-bit images"
         )
+
+
+def _require_threshold(threshold: Tensor | float, inputs: int, where: str) -> None:
+    if isinstance(threshold, Tensor):
+        if threshold.shape not in ((), (inputs,)):  # another shape could broadcast, over pixels for instance
+            raise ValueError(
+                f"{where}: expected one threshold, a scalar, or one for each input, shape ({inputs},), got "
+                f"{tuple(threshold.shape)}"
+            )
+    elif not threshold > 0:
+        raise ValueError(f"{where}: the threshold must be positive, got {threshold}; the logarithm needs it")
