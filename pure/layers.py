@@ -8,6 +8,7 @@ parameter, shifted by a small constant".  There is no bias, no activation and no
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -30,6 +31,11 @@ _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
+_EXPECTED_THRESHOLD = (
+    f"expected one of {', '.join(map(repr, _ACTIVATIONS))}, or a positive number for a fixed threshold"
+)
+
+
 class _ThresholdedUnit(nn.Module):
     """What both product units share: the exponents, the threshold and their initialisation."""
 
@@ -50,9 +56,11 @@ class _ThresholdedUnit(nn.Module):
         name = type(self).__name__
         if granularity not in ("layer", "channel"):
             raise ValueError(f"{name}: unknown granularity {granularity!r}; expected 'layer' or 'channel'")
-        if eps < 0:
-            raise ValueError(f"{name}: eps must not be negative, got {eps}; the paper's reading is 1e-7")
-        self.threshold_setting = threshold
+        if not (eps >= 0 and math.isfinite(eps)):
+            raise ValueError(f"{name}: eps must be finite and not negative, got {eps}; the paper's reading is 1e-7")
+        if threshold == "relu" and eps == 0:
+            raise ValueError(f"{name}: threshold='relu' needs a positive eps; at theta = 0 the threshold would be 0")
+        self.threshold_setting = threshold if isinstance(threshold, str) else _fixed_threshold(name, threshold)
         self.granularity = granularity
         self.eps = eps
         self.init_a = init_a
@@ -60,19 +68,12 @@ class _ThresholdedUnit(nn.Module):
         shape = () if granularity == "layer" else (inputs,)
         if isinstance(threshold, str):
             if threshold not in _ACTIVATIONS:
-                raise ValueError(
-                    f"{name}: unknown threshold {threshold!r}; expected one of {', '.join(map(repr, _ACTIVATIONS))}, "
-                    "or a positive number for a fixed threshold"
-                )
+                raise ValueError(f"{name}: unknown threshold {threshold!r}; {_EXPECTED_THRESHOLD}")
             self.theta = nn.Parameter(weight.new_empty(shape))
             self.register_buffer("fixed_threshold", None)
         else:
-            if not (threshold > 0 and math.isfinite(threshold)):
-                raise ValueError(
-                    f"{name}: a fixed threshold must be positive and finite, got {threshold}; the logarithm needs it"
-                )
             self.register_parameter("theta", None)
-            self.register_buffer("fixed_threshold", weight.new_full(shape, float(threshold)))
+            self.register_buffer("fixed_threshold", weight.new_empty(shape))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -84,6 +85,9 @@ class _ThresholdedUnit(nn.Module):
         nn.init.kaiming_uniform_(self.weight, a=self.init_a)
         if self.theta is not None:
             nn.init.zeros_(self.theta)
+        if self.fixed_threshold is not None:
+            assert not isinstance(self.threshold_setting, str)
+            nn.init.constant_(self.fixed_threshold, self.threshold_setting)  # after to_empty it holds anything
 
     @property
     def threshold(self) -> Tensor:
@@ -117,7 +121,9 @@ class ProductUnit(_ThresholdedUnit):
         in_features: number of inputs of each unit.
         out_features: number of units.
         threshold: the activation that turns ``theta`` into the threshold, ``"softplus"``, ``"exp"``, ``"sigmoid"`` or
-            ``"relu"``; or a positive number, a fixed threshold without ``theta``.
+            ``"relu"``; or a positive number, a fixed threshold without ``theta``.  With ``"relu"`` the threshold starts
+            at ``eps`` and stays there, since the gradient of ReLU at ``theta = 0`` is zero: set ``theta`` to a positive
+            number before training if it is to learn.
         granularity: one threshold for the whole ``"layer"``, or one for each input (``"channel"``).
         eps: constant added to the activation, so that the threshold stays positive.
         init_a: the argument ``a`` of :func:`torch.nn.init.kaiming_uniform_` for the exponents.
@@ -140,7 +146,7 @@ class ProductUnit(_ThresholdedUnit):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        _require_positive("ProductUnit", in_features=in_features, out_features=out_features)
+        _require_at_least(1, "ProductUnit", in_features=in_features, out_features=out_features)
         weight = torch.empty(out_features, in_features, device=device, dtype=dtype)
         super().__init__(weight, in_features, threshold, granularity, eps, init_a)
         self.in_features = in_features
@@ -151,6 +157,7 @@ class ProductUnit(_ThresholdedUnit):
         return product_unit(x, self.weight, self.threshold)
 
     def extra_repr(self) -> str:
+        """The sizes, and the settings that differ from the paper's."""
         return f"in_features={self.in_features}, out_features={self.out_features}{self._settings_repr()}"
 
 
@@ -198,7 +205,8 @@ class ProductUnit2d(_ThresholdedUnit):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        _require_positive(
+        _require_at_least(
+            1,
             "ProductUnit2d",
             in_channels=in_channels,
             out_channels=out_channels,
@@ -213,7 +221,13 @@ class ProductUnit2d(_ThresholdedUnit):
             )
         if padding_mode not in ("ones", "threshold"):
             raise ValueError(f"ProductUnit2d: unknown padding_mode {padding_mode!r}; expected 'ones' or 'threshold'")
-        self._require_padding(padding, stride)
+        if isinstance(padding, str):
+            if padding not in ("same", "valid"):
+                raise ValueError(f"ProductUnit2d: unknown padding {padding!r}; expected pixels, 'same' or 'valid'")
+            if padding == "same" and _pair(stride) != (1, 1):
+                raise ValueError(f"ProductUnit2d: padding='same' needs stride 1, got stride {stride}; give pixels")
+        else:
+            _require_at_least(0, "ProductUnit2d", padding=padding)
         kernel = _pair(kernel_size)
         weight = torch.empty(out_channels, in_channels // groups, *kernel, device=device, dtype=dtype)
         super().__init__(weight, in_channels, threshold, granularity, eps, init_a)
@@ -225,16 +239,6 @@ class ProductUnit2d(_ThresholdedUnit):
         self.dilation = _pair(dilation)
         self.groups = groups
         self.padding_mode = padding_mode
-
-    @staticmethod
-    def _require_padding(padding: Any, stride: int | tuple[int, int]) -> None:
-        if isinstance(padding, str):
-            if padding not in ("same", "valid"):
-                raise ValueError(f"ProductUnit2d: unknown padding {padding!r}; expected pixels, 'same' or 'valid'")
-            if padding == "same" and _pair(stride) != (1, 1):
-                raise ValueError(f"ProductUnit2d: padding='same' needs stride 1, got stride {stride}; give pixels")
-        elif min(_pair(padding)) < 0:
-            raise ValueError(f"ProductUnit2d: padding must not be negative, got {padding}")
 
     def forward(self, x: Tensor) -> Tensor:
         """Products over windows of ``x``, shape ``(N, in_channels, H, W)`` to ``(N, out_channels, H', W')``."""
@@ -250,6 +254,7 @@ class ProductUnit2d(_ThresholdedUnit):
         )
 
     def extra_repr(self) -> str:
+        """The sizes, and the settings that differ from the defaults."""
         text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"
         settings = {
             "padding": (self.padding, (0, 0)),
@@ -262,10 +267,23 @@ class ProductUnit2d(_ThresholdedUnit):
 
 
 def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else value
+    """Height and width, as a tuple of two; a list is accepted too, as by :class:`torch.nn.Conv2d`."""
+    height, width = (value, value) if isinstance(value, int) else value
+    return height, width
 
 
-def _require_positive(layer: str, **sizes: int | tuple[int, int]) -> None:
+def _require_at_least(minimum: int, layer: str, **sizes: int | tuple[int, int]) -> None:
     for name, size in sizes.items():
-        if min(_pair(size)) < 1:
-            raise ValueError(f"{layer}: {name} must be at least 1, got {size}")
+        pair = size if isinstance(size, (tuple, list)) else (size, size)
+        if len(pair) != 2 or not all(isinstance(n, int) and n >= minimum for n in pair):
+            kind = "" if isinstance(size, int) else "an integer, or (height, width) where there are two, "
+            raise ValueError(f"{layer}: {name} must be {kind}at least {minimum}, got {size}")
+
+
+def _fixed_threshold(layer: str, threshold: Any) -> float:
+    if isinstance(threshold, bool) or not isinstance(threshold, numbers.Real):
+        raise ValueError(f"{layer}: unknown threshold {threshold!r}; {_EXPECTED_THRESHOLD}")
+    value = float(threshold)
+    if not (value > 0 and math.isfinite(value)):
+        raise ValueError(f"{layer}: a fixed threshold must be positive and finite, got {value}; the logarithm needs it")
+    return value
