@@ -62,12 +62,17 @@ class ProductUnitBlock(nn.Module):
 class ShortcutA(nn.Module):
     """Option A of He et al. (2016): take every ``stride``-th pixel, pad the new channels with zeros; no parameters.
 
-    Input ``(N, inplanes, H, W)``, output ``(N, planes, H / stride, W / stride)``.  Half of the zeros go in front, as
-    in the published CIFAR ResNets.
+    Input ``(N, inplanes, H, W)``, output ``(N, planes, H / stride, W / stride)``.  Half of the zeros go in front; He
+    et al. do not say where, and any place gives the same function up to the order of the channels.
+
+    Raises:
+        ValueError: ``planes`` is smaller than ``inplanes``: there is nothing to pad.
     """
 
     def __init__(self, inplanes: int, planes: int, stride: int) -> None:
         super().__init__()
+        if planes < inplanes:
+            raise ValueError(f"shortcut A pads channels, it cannot go from {inplanes} to {planes}; use shortcut B")
         self.stride = stride
         self.front = (planes - inplanes) // 2
         self.back = planes - inplanes - self.front
@@ -77,6 +82,7 @@ class ShortcutA(nn.Module):
         return F.pad(x[..., :: self.stride, :: self.stride], (0, 0, 0, 0, self.front, self.back))
 
     def extra_repr(self) -> str:
+        """The stride and the number of zero channels on either side."""
         return f"stride={self.stride}, front={self.front}, back={self.back}"
 
 

@@ -57,7 +57,7 @@ def create_model(name: str, num_classes: int = 10, in_channels: int = 3, **optio
     """
     if name not in _REGISTRY:
         nearest = difflib.get_close_matches(name.lower(), _REGISTRY, n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(nearest)}?" if nearest else f"known are {', '.join(list_models())}"
+        hint = f"did you mean {' or '.join(nearest)}?" if nearest else f"known are {', '.join(list_models())};"
         raise ValueError(f"unknown model {name!r}; {hint} pure.list_models() names all {len(_REGISTRY)}")
     return _REGISTRY[name](num_classes=num_classes, in_channels=in_channels, **options)
 
@@ -131,7 +131,16 @@ class ResidualNetwork(nn.Module):
         return self.fc(torch.flatten(self.avgpool(x), 1))  # type: ignore[no-any-return]
 
 
+_UNIT_OPTIONS = ("threshold", "granularity", "eps", "init_a", "padding_mode")
+
+
 def _cifar_pure(depth: int, num_classes: int, in_channels: int, shortcut: Shortcut, **unit: Any) -> ResidualNetwork:
+    unknown = [name for name in unit if name not in _UNIT_OPTIONS]  # stride, padding, device belong to the network
+    if unknown:
+        raise TypeError(
+            f"pure{depth} has no option {', '.join(unknown)}; expected shortcut or a setting of its product units: "
+            f"{', '.join(_UNIT_OPTIONS)}"
+        )
     block = partial(ProductUnitBlock, unit=partial(ProductUnit2d, **unit))
     return ResidualNetwork(
         block, _cifar_blocks(depth), num_classes=num_classes, in_channels=in_channels, shortcut=shortcut
