@@ -1,0 +1,122 @@
+# ---
+# jupyter:
+#   jupytext:
+#     notebook_metadata_filter: -jupytext.text_representation.jupytext_version
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # One training run
+#
+# This notebook trains one network by one recipe from one seed, shows how that went, and leaves a record. It is the
+# piece that the batch reproduction repeats: papermill fills in the parameters, the record goes into the tables.
+#
+# ```
+# python workflow/execute.py notebooks/experiments/train.py run.ipynb -p model resnet20 -p seed 1
+# ```
+#
+# It needs nothing but the installed package. The recipe `digits` takes well under a minute on two processor cores.
+
+# %% tags=["parameters"]
+recipe = "digits"  # pure.recipes.list_recipes() names all
+model = "pure20"  # pure.list_models() names all
+seed = 0  # fixes initialisation, order and augmentation
+epochs = 0  # 0: as many as the recipe says
+out = ""  # folder of the record; empty: runs/<recipe>/<model>/seed<seed>
+overwrite = False  # replace a finished record in that folder
+progress = True  # show a bar while it trains
+
+# %% [markdown]
+# Papermill only warns of a parameter that does not exist, and never looks at types. The next cell stops the run.
+
+# %%
+from pure.parameters import check_parameters
+
+check_parameters(globals(), recipe=str, model=str, seed=int, epochs=int, out=str, overwrite=bool, progress=bool)
+
+# %% tags=["remove-output"]
+import matplotlib.pyplot as plt
+import pandas as pd
+
+import pure
+from pure import report, style
+from pure.train import load_run, predict, run_folder
+
+style.use()
+
+# %% [markdown]
+# ## Training
+#
+# The recipe holds every hyper-parameter, with the section of the paper behind it.
+
+# %%
+folder = out or run_folder("runs", recipe, model, seed)
+overrides = {"epochs": epochs} if epochs else {}
+record = pure.fit(
+    recipe, model, seed=seed, out=folder, overrides=overrides, overwrite=overwrite, progress=progress
+)
+
+# %% tags=["remove-input"]
+pd.Series(record.recipe.model_dump(), name="value").rename_axis("field of the recipe").to_frame()
+
+# %% tags=["remove-input"]
+report.runs_table([record]).T.rename(columns={0: "this run"})
+
+# %% [markdown]
+# ## Loss and accuracy
+#
+# Dashed is the training set as it was trained on, with batch statistics and augmentation; full is the validation set,
+# with the running statistics. A product unit's outputs are spread like a log-normal variable, so in the first epochs
+# the running statistics lag behind, and the full line of the loss can jump. Where the two lines part for good, the
+# network learns its training set by heart.
+
+# %%
+report.curves([record])
+plt.show()
+
+# %% [markdown]
+# ## What is confused with what
+#
+# The test set is looked at here, once, with the weights that the recipe selects. Rows are the true classes.
+
+# %%
+report.confusion_figure(record)
+plt.show()
+
+# %% [markdown]
+# ## The errors themselves
+#
+# Surest first. The weights are read back from the run's folder, and must give the record's accuracy again.
+
+# %%
+_, network, splits = load_run(folder)
+logits = predict(network, splits, splits.test)
+accuracy = (logits.argmax(1) == splits.test.labels).double().mean().item()
+assert accuracy == record.test.accuracy, (accuracy, record.test.accuracy)
+
+report.misclassified_figure(*splits.test, logits, splits.classes)
+plt.show()
+
+# %% [markdown]
+# ## The thresholds
+#
+# Each product unit clamps its inputs from below at $\tau = \mathrm{softplus}(\theta) + \varepsilon$, which starts at
+# $\ln 2$. Where a block wants more of its inputs as they are, it lowers $\tau$; where it wants them cut off, it raises
+# it. The weight decay pulls $\theta$ back to zero, so what is left is what the loss paid for. One run does not show
+# whether the pattern is the same for other seeds; the results page draws them together.
+
+# %%
+report.thresholds_figure([record])
+plt.show()
+
+# %% [markdown]
+# ## Where it ran
+
+# %% tags=["remove-input"]
+pd.Series(record.environment.model_dump(), name="value").rename_axis("environment").to_frame()

@@ -1,0 +1,139 @@
+"""Execute all runs of a profile, one after another, leaving out what is up to date.
+
+::
+
+    python workflow/run.py workflow/quick.yaml --out _build/runs --notebooks book/runs
+
+A run is up to date when its record is there and its executed notebook was made from the same notebook, the same package
+and the same parameters.  A run that fails does not stop the others; the exit code tells.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import itertools
+import json
+import logging
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import yaml
+from execute import execute, explain
+from papermill.exceptions import PapermillExecutionError
+
+import pure
+from pure.records import RECORD_NAME, load
+from pure.train import run_folder
+
+
+@dataclass(frozen=True)
+class Run:
+    """One cell of a profile's grid."""
+
+    notebook: Path
+    parameters: dict[str, Any]
+    folder: Path
+    output: Path
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of all that the executed notebook depends on."""
+        package = Path(pure.__file__).parent
+        digest = hashlib.sha256(json.dumps(self.parameters, sort_keys=True).encode())
+        for path in [self.notebook, *sorted(package.rglob("*.py"))]:
+            digest.update(path.read_bytes())
+        return digest.hexdigest()
+
+    def is_up_to_date(self) -> bool:
+        """Whether the record and the executed notebook are there and were made from what is there now."""
+        try:
+            load(self.folder / RECORD_NAME)
+            metadata = nbformat.read(self.output, as_version=4).metadata
+        except (OSError, ValueError):
+            return False
+        return bool(metadata.get("pure", {}).get("fingerprint") == self.fingerprint)
+
+
+def read_profile(path: Path, out: Path, notebooks: Path) -> list[Run]:
+    """The runs of a profile: every combination of its grid.
+
+    Raises:
+        ValueError: the profile lacks a field, or has one that nobody reads.
+    """
+    profile = yaml.safe_load(path.read_text())
+    required = {"notebook", "grid"}
+    if not isinstance(profile, dict) or profile.keys() != required or profile["grid"].keys() != {"recipe", "model", "seed"}:
+        raise ValueError(f"{path}: expected the fields notebook and grid, with recipe, model and seed in the grid")
+    grid = profile["grid"]
+    return [
+        _run(Path(profile["notebook"]), recipe, model, seed, out, notebooks)
+        for recipe, model, seed in itertools.product(grid["recipe"], grid["model"], grid["seed"])
+    ]
+
+
+def _run(notebook: Path, recipe: str, model: str, seed: int, out: Path, notebooks: Path) -> Run:
+    folder = run_folder(out, recipe, model, seed)
+    parameters = {
+        "recipe": recipe,
+        "model": model,
+        "seed": seed,
+        "out": folder.as_posix(),
+        "overwrite": True,  # a record that is not up to date is of an older notebook or package
+        "progress": False,
+    }
+    return Run(notebook, parameters, folder, notebooks / f"{recipe}-{model}-seed{seed}.ipynb")
+
+
+def run_all(runs: Sequence[Run], force: bool = False) -> int:
+    """Execute the runs that are not up to date, with a line for each.  Returns the number of failures."""
+    failures = 0
+    for text, run in _numbered(runs):
+        if not force and run.is_up_to_date():
+            print(f"{text}: up to date", flush=True)
+            continue
+        print(f"{text}: training ...", end=" ", flush=True)
+        clock = time.perf_counter()
+        try:
+            execute(run.notebook, run.output, run.parameters, {"fingerprint": run.fingerprint})
+        except PapermillExecutionError as error:
+            failures += 1
+            print(f"failed\n  {explain(error)}\n  what it got to: {run.output.with_suffix('.failed.ipynb')}", flush=True)
+            continue
+        accuracy = 100 * load(run.folder / RECORD_NAME).test.accuracy
+        print(f"{time.perf_counter() - clock:.0f} s, test accuracy {accuracy:.2f} %", flush=True)
+    return failures
+
+
+def _numbered(runs: Sequence[Run]) -> Iterator[tuple[str, Run]]:
+    for number, run in enumerate(runs, 1):
+        yield f"[{number}/{len(runs)}] {run.parameters['recipe']} {run.parameters['model']} seed {run.parameters['seed']}", run
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """See ``--help``.  Returns the exit code."""
+    parser = argparse.ArgumentParser(description="Execute all runs of a profile, leaving out what is up to date.")
+    parser.add_argument("profile", type=Path, help="a YAML file: the notebook and the grid of its parameters")
+    parser.add_argument("--out", type=Path, required=True, metavar="ROOT", help="root of the records")
+    parser.add_argument("--notebooks", type=Path, required=True, metavar="DIR", help="folder of executed notebooks")
+    parser.add_argument("--force", action="store_true", help="execute what is up to date as well")
+    options = parser.parse_args(arguments)
+    logging.getLogger("papermill").setLevel(logging.WARNING)
+    try:
+        runs = read_profile(options.profile, options.out, options.notebooks)
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        print(f"workflow/run.py: {error}", file=sys.stderr)
+        return 2
+    failures = run_all(runs, options.force)
+    if failures:
+        print(f"workflow/run.py: {failures} of {len(runs)} runs failed", file=sys.stderr)
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
