@@ -34,7 +34,10 @@ def check_parameters(namespace: Mapping[str, Any], **expected: type) -> dict[str
     found = {
         name: value
         for name, value in namespace.items()
-        if not name.startswith("_") and name not in _IPYTHON and not isinstance(value, ModuleType) and not callable(value)
+        if not name.startswith("_")
+        and name not in _IPYTHON
+        and not isinstance(value, ModuleType)
+        and not callable(value)
     }
     for name in found.keys() - expected.keys():
         nearest = difflib.get_close_matches(name, expected, n=1)

@@ -18,6 +18,7 @@ import numpy
 import torch
 import torchvision
 from pydantic import BaseModel, ConfigDict, ValidationError
+from torch import device as Device
 
 from pure.recipes import Recipe
 
@@ -158,7 +159,7 @@ class Environment(_Part):
     threads: int
 
     @classmethod
-    def current(cls, device: torch.device) -> Environment:
+    def current(cls, device: Device) -> Environment:
         """What this process runs on."""
         from pure import __version__
 
@@ -222,7 +223,7 @@ def load(path: Path) -> RunRecord:
     try:
         return RunRecord.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        raise ValueError(f"{path} is no valid run record (schema version 1); repeat the run or remove it: {error}") from None
+        raise ValueError(f"{path} is no run record of schema version 1; repeat the run or remove it: {error}") from None
 
 
 def load_all(*roots: Path | str) -> list[RunRecord]:

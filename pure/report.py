@@ -168,7 +168,8 @@ def thresholds_figure(records: Iterable[RunRecord]) -> Figure:
     figure, axes = plt.subplots(figsize=(7, 3.2), layout="constrained")
     runs = [run for run in records if run.thresholds]
     for run in runs:
-        values = [np.mean(value) for value in run.thresholds.values()]  # the mean over channels, where there are several
+        # one threshold for each channel is drawn as their mean
+        values = [np.mean(value) for value in run.thresholds.values()]
         axes.plot(range(len(values)), values, "o-", label=f"{_title(run)}, seed {run.seed}", alpha=0.8)
     if runs:
         axes.set_xticks(range(len(runs[0].thresholds)), list(runs[0].thresholds), rotation=45, ha="right")
@@ -199,7 +200,9 @@ def confusion_figure(record: RunRecord) -> Figure:
     return figure
 
 
-def misclassified_figure(images: Tensor, labels: Tensor, logits: Tensor, classes: Sequence[str], most: int = 16) -> Figure:
+def misclassified_figure(
+    images: Tensor, labels: Tensor, logits: Tensor, classes: Sequence[str], most: int = 16
+) -> Figure:
     """The test images that were classified wrongly, the surest errors first.
 
     Args:
@@ -220,7 +223,8 @@ def misclassified_figure(images: Tensor, labels: Tensor, logits: Tensor, classes
     for axes, index in zip(grid.flat, wrong.tolist(), strict=False):
         _show(axes, images[index])
         sure = f"{100 * confidence[index]:.0f} %"
-        axes.set_title(f"{classes[predicted[index]]} ({sure})\nis {classes[labels[index]]}", fontsize="small")
+        title = f"{classes[int(predicted[index])]} ({sure})\nis {classes[int(labels[index])]}"
+        axes.set_title(title, fontsize="small")
     if not len(wrong):
         grid.flat[0].text(0, 0.5, "none: every test image was classified rightly", va="center")
     return figure

@@ -189,7 +189,7 @@ def _train(
     title: str,
     progress: bool | None,
 ) -> tuple[list[Epoch], int]:
-    """Train in place; leave the selected weights in the network.  Returns the epochs, and the number of the selected."""
+    """Train in place, ending with the selected weights.  Returns the epochs, and the number of the selected one."""
     order = torch.Generator().manual_seed(seed)
     loader = DeviceLoader(splits.train, *splits.statistics, plan.batch_size, device, order, plan.max_shift)
     optimiser = torch.optim.SGD(_parameter_groups(network, plan), lr=plan.lr, momentum=plan.momentum)
@@ -204,7 +204,7 @@ def _train(
         validation_loss, validation_accuracy = _score(predict(network, splits, splits.validation), splits.validation)
         epochs.append(
             Epoch(
-                lr=schedule.get_last_lr()[0],
+                lr=float(schedule.get_last_lr()[0]),
                 train_loss=train_loss,
                 train_accuracy=train_accuracy,
                 validation_loss=validation_loss,
@@ -321,8 +321,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"python -m pure.train: {error}", file=sys.stderr)
         return 2
     print(
-        f"{record.recipe.name} {record.model.name} seed {record.seed}: test accuracy {100 * record.test.accuracy:.2f} % "
-        f"on {record.data.test} images, {record.times.total_s:.1f} s; record in {options.out / RECORD_NAME}"
+        f"{record.recipe.name} {record.model.name} seed {record.seed}: "
+        f"test accuracy {100 * record.test.accuracy:.2f} % on {record.data.test} images, "
+        f"{record.times.total_s:.1f} s; record in {options.out / RECORD_NAME}"
     )
     return 0
 

@@ -30,7 +30,9 @@ ATTEMPTS = 3
 """Kernels that are started at the same time can choose the same port; a second start helps."""
 
 
-def execute(notebook: Path, output: Path, parameters: Mapping[str, Any], metadata: Mapping[str, Any] | None = None) -> None:
+def execute(
+    notebook: Path, output: Path, parameters: Mapping[str, Any], metadata: Mapping[str, Any] | None = None
+) -> None:
     """Execute a py:percent notebook from the current directory and put the result at ``output``, all or nothing.
 
     Args:

@@ -17,7 +17,7 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,11 @@ class Run:
     parameters: dict[str, Any]
     folder: Path
     output: Path
+
+    @property
+    def title(self) -> str:
+        """Recipe, network and seed."""
+        return "{recipe} {model} seed {seed}".format(**self.parameters)
 
     @property
     def fingerprint(self) -> str:
@@ -67,8 +72,8 @@ def read_profile(path: Path, out: Path, notebooks: Path) -> list[Run]:
         ValueError: the profile lacks a field, or has one that nobody reads.
     """
     profile = yaml.safe_load(path.read_text())
-    required = {"notebook", "grid"}
-    if not isinstance(profile, dict) or profile.keys() != required or profile["grid"].keys() != {"recipe", "model", "seed"}:
+    fields = profile.keys() if isinstance(profile, dict) else None
+    if fields != {"notebook", "grid"} or profile["grid"].keys() != {"recipe", "model", "seed"}:
         raise ValueError(f"{path}: expected the fields notebook and grid, with recipe, model and seed in the grid")
     grid = profile["grid"]
     return [
@@ -93,7 +98,8 @@ def _run(notebook: Path, recipe: str, model: str, seed: int, out: Path, notebook
 def run_all(runs: Sequence[Run], force: bool = False) -> int:
     """Execute the runs that are not up to date, with a line for each.  Returns the number of failures."""
     failures = 0
-    for text, run in _numbered(runs):
+    for number, run in enumerate(runs, 1):
+        text = f"[{number}/{len(runs)}] {run.title}"
         if not force and run.is_up_to_date():
             print(f"{text}: up to date", flush=True)
             continue
@@ -103,16 +109,12 @@ def run_all(runs: Sequence[Run], force: bool = False) -> int:
             execute(run.notebook, run.output, run.parameters, {"fingerprint": run.fingerprint})
         except PapermillExecutionError as error:
             failures += 1
-            print(f"failed\n  {explain(error)}\n  what it got to: {run.output.with_suffix('.failed.ipynb')}", flush=True)
+            partial = run.output.with_suffix(".failed.ipynb")
+            print(f"failed\n  {explain(error)}\n  what it got to: {partial}", flush=True)
             continue
         accuracy = 100 * load(run.folder / RECORD_NAME).test.accuracy
         print(f"{time.perf_counter() - clock:.0f} s, test accuracy {accuracy:.2f} %", flush=True)
     return failures
-
-
-def _numbered(runs: Sequence[Run]) -> Iterator[tuple[str, Run]]:
-    for number, run in enumerate(runs, 1):
-        yield f"[{number}/{len(runs)}] {run.parameters['recipe']} {run.parameters['model']} seed {run.parameters['seed']}", run
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -58,9 +58,7 @@ style.use()
 # %%
 folder = out or run_folder("runs", recipe, model, seed)
 overrides = {"epochs": epochs} if epochs else {}
-record = pure.fit(
-    recipe, model, seed=seed, out=folder, overrides=overrides, overwrite=overwrite, progress=progress
-)
+record = pure.fit(recipe, model, seed=seed, out=folder, overrides=overrides, overwrite=overwrite, progress=progress)
 
 # %% tags=["remove-input"]
 pd.Series(record.recipe.model_dump(), name="value").rename_axis("field of the recipe").to_frame()

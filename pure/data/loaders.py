@@ -41,7 +41,9 @@ class DeviceLoader:
         max_shift: int = 0,
     ) -> None:
         if len(images.labels) == 0 or batch_size < 1:
-            raise ValueError(f"expected images and a batch size of at least 1, got {len(images.labels)} and {batch_size}")
+            raise ValueError(
+                f"expected images and a batch size of at least 1, got {len(images.labels)} and {batch_size}"
+            )
         self.images = images.images.to(device)
         self.labels = images.labels.to(device)
         self.mean = mean.to(device).view(1, -1, 1, 1)
