@@ -1,4 +1,4 @@
-"""Batches without workers: the whole set lies on the device as uint8 and is normalised, augmented and shuffled there."""
+"""Batches without workers: the set lies on the device as uint8 and is normalised, augmented and shuffled there."""
 
 from __future__ import annotations
 
