@@ -1,0 +1,78 @@
+# `make` alone lists the targets. Each one sets up .venv by itself, from requirements.lock.
+#
+#   make PYTHON=python3.12 book                         the interpreter that .venv is made with
+#   make test ARGS="-k layers"                          what else pytest is told
+#   make book PURE_JUPYTERHUB_URL=https://hub.example.org
+#                                                       also PURE_BINDER_URL, PURE_REPOSITORY_URL: the launch buttons
+#   make lock ARGS=--upgrade                            what else `uv pip compile` is told
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Touched when an installation is complete: one that was interrupted starts again, and pip keeps what is there already.
+LOCKED := $(VENV)/.locked
+INSTALLED := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help book test lint format store lock clean
+
+help: ## list the targets
+	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+book: $(INSTALLED) ## train the book's small networks, execute its notebooks, build its pages
+	@echo "==> Training the small networks (minutes the first time; runs that are up to date are skipped)"
+	$(BIN)/python workflow/run.py workflow/quick.yaml --out _build/runs --notebooks book/runs
+	@echo "==> Building the pages (a minute or two; only notebooks that changed are executed again)"
+	$(BIN)/jupyter-book build . --all -n -W --keep-going
+	@echo "==> The book lies in _build/html/index.html: open it in a browser"
+
+test: book ## build the book, then test the package, the notebooks and the pages
+	@echo "==> Testing (minutes; the browser test is skipped where there is no Chromium)"
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(INSTALLED) ## check style, format and types
+	@echo "==> Checking style, format and types (seconds; the first time mypy takes a minute)"
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy
+
+format: $(INSTALLED) ## put the code into the format that `make lint` expects
+	$(BIN)/python -m ruff check --fix .
+	$(BIN)/python -m ruff format .
+
+store: $(INSTALLED) ## execute the light notebooks and store the outputs that the tests compare
+	$(BIN)/python tests/store_notebooks.py
+
+lock: $(INSTALLED) ## resolve pyproject.toml into requirements.lock; versions in it stay unless ARGS=--upgrade
+	$(BIN)/python -m uv pip compile --quiet --universal --python-version 3.11 --all-extras \
+	    --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" $(ARGS) \
+	    pyproject.toml --output-file requirements.lock
+
+clean: ## remove what was built: pages, runs and caches (.venv stays)
+	rm -rf _build book/runs .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
+	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +
+
+# Without build isolation: the build backend is the locked one, and a changed pyproject.toml needs no network.
+$(INSTALLED): $(LOCKED) pyproject.toml
+	@echo "==> Installing pure itself, as a link to this folder (seconds)"
+	$(BIN)/python -m pip install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# Byte code is left to the first import: pip would compile all of PyTorch's, most of which is never loaded.
+$(LOCKED): requirements.lock
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { $(CHECK_PYTHON); \
+	    echo "==> Making $(VENV) with $$($(PYTHON) --version)"; $(PYTHON) -m venv --clear $(VENV); }
+	@echo "==> Installing what requirements.lock names (minutes the first time: several gigabytes, mostly PyTorch with CUDA)"
+	$(BIN)/python -m pip install --no-compile --requirement requirements.lock
+	@touch $@
+
+define CHECK_PYTHON
+$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+    echo "pure needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) --version 2>/dev/null || echo missing)."; \
+    echo "Install one (Debian, Ubuntu: apt install python3 python3-venv; macOS: brew install python;"; \
+    echo "conda: conda create -n pure python=3.11) and name it: make PYTHON=python3.12"; exit 1; } >&2; \
+$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+    echo "'$(PYTHON)' ($$($(PYTHON) --version)) cannot make virtual environments: its modules venv and ensurepip are missing."; \
+    echo "Install them (Debian, Ubuntu: apt install python3-venv) or name another interpreter: make PYTHON=python3.12"; \
+    exit 1; } >&2
+endef
