@@ -1,0 +1,160 @@
+"""What this book needs beyond Jupyter Book: a small Sphinx extension.
+
+- :func:`read_notebook` reads ``.py`` notebooks such that a page is executed again when something it depends on changes.
+- Each notebook can be downloaded as ``.ipynb``, with its outputs.
+- Pages that papermill made launch the notebook that made them; they are not in the repository themselves.
+- The addresses of the hub, of Binder and of the repository can be given at build time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jupytext
+import nbformat
+from docutils import nodes
+from jupyter_cache import get_cache
+from nbformat import NotebookNode
+from sphinx.addnodes import pending_xref
+from sphinx.application import Sphinx
+from sphinx.config import Config
+from sphinx.environment import BuildEnvironment
+
+ROOT = Path(__file__).parents[2]
+
+CODE = ("pure/**/*.py", "requirements.lock")
+"""What every notebook depends on: the package, and the versions of the others."""
+
+GENERATED = {"book/runs/": "notebooks/experiments/train.py"}
+"""Pages that are in no repository, by the beginning of their names, and the notebook that makes them."""
+
+ADDRESSES = {
+    "PURE_JUPYTERHUB_URL": ("launch_buttons", "jupyterhub_url"),
+    "PURE_BINDER_URL": ("launch_buttons", "binderhub_url"),
+    "PURE_REPOSITORY_URL": ("repository_url",),
+}
+"""Environment variables, and the theme's option that each of them sets."""
+
+# The theme's own handlers make the header's buttons at these priorities: ours go before the one and behind the other.
+_BEFORE_THE_BUTTONS, _BEHIND_THE_BUTTONS = 500, 600
+
+
+def fingerprint(patterns: Iterable[str], root: Path = ROOT) -> str:
+    """SHA-256 over names and contents of the files that match glob patterns relative to ``root``."""
+    digest = hashlib.sha256()
+    for path in sorted({path for pattern in patterns for path in root.glob(pattern) if path.is_file()}):
+        content = path.read_bytes()
+        digest.update(f"{path.relative_to(root).as_posix()}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()
+
+
+def read_notebook(text: str, root: Path = ROOT) -> NotebookNode:
+    """Read a py:percent notebook, and put the fingerprint of what it depends on where jupyter-cache looks.
+
+    The cache executes a notebook again when its code cells or its kernelspec change, and looks at nothing else.  So the
+    fingerprint goes into the kernelspec.  It covers :data:`CODE`, and what the notebook names in its header::
+
+        # jupyter:
+        #   pure:
+        #     depends: ["results/**/record.json"]
+    """
+    notebook = jupytext.reads(text, fmt="py:percent")
+    own = notebook.metadata.pop("pure", {}).get("depends", [])
+    notebook.metadata.setdefault("kernelspec", {"name": "python3", "display_name": "Python 3"})
+    notebook.metadata.kernelspec["fingerprint"] = fingerprint([*CODE, *own], root)
+    return notebook
+
+
+def executed_notebook(text: str, cache: Path | str) -> NotebookNode:
+    """A py:percent notebook as an ``.ipynb``, with its outputs if the cache has them."""
+    notebook = read_notebook(text)
+    try:
+        _, notebook = get_cache(cache).merge_match_into_notebook(notebook)
+    except KeyError:
+        pass  # built without execution
+    del notebook.metadata.kernelspec["fingerprint"]
+    _, notebook = nbformat.validator.normalize(notebook)
+    return notebook
+
+
+def set_addresses(app: Sphinx, config: Config) -> None:
+    """Let the environment of the build override the addresses of ``_config.yml``."""
+    for variable, (*parents, option) in ADDRESSES.items():
+        if address := os.environ.get(variable):
+            options = config.html_theme_options
+            for parent in parents:
+                options = options.setdefault(parent, {})
+            options[option] = address
+
+
+def offer_download(app: Sphinx, pagename: str, template: str, context: dict[str, Any], doctree: nodes.document) -> None:
+    """Write a ``.py`` page as ``.ipynb`` beside the built book's sources, for the theme's download button."""
+    if doctree is None or app.env.doc2path(pagename)[-3:] != ".py":
+        return
+    notebook = executed_notebook(
+        Path(app.env.doc2path(pagename)).read_text(encoding="utf8"), app.env.mystnb_config.execution_cache_path
+    )
+    target = Path(app.outdir, "_sources", f"{pagename}.ipynb")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(notebook, target)
+    context["ipynb_source"] = f"{pagename}.ipynb"
+
+
+def link_to_source(app: Sphinx, pagename: str, template: str, context: dict[str, Any], doctree: nodes.document) -> None:
+    """Point the launch and source buttons of a generated page to the notebook that makes it."""
+    for prefix, source in GENERATED.items():
+        if pagename.startswith(prefix):
+            for button in _buttons(context.get("header_buttons", []), {"launch-buttons", "source-buttons"}):
+                button["url"] = button["url"].replace(f"{pagename}.ipynb", source)
+
+
+def _buttons(entries: Iterable[dict[str, Any]], groups: set[str]) -> Iterator[dict[str, Any]]:
+    for entry in entries:
+        if entry.get("label") in groups:
+            yield from (button for button in entry["buttons"] if "url" in button)
+
+
+def resolve_other_name(
+    app: Sphinx, env: BuildEnvironment, node: pending_xref, content: nodes.TextElement
+) -> nodes.reference | None:
+    """Resolve ``pure.models.create_model`` to ``pure.create_model``, and a bare ``create_model`` too if there is one.
+
+    Sphinx knows an object under the one name that the API lists it by; docstrings and annotations may use another one.
+    """
+    if node.get("refdomain") != "py":
+        return None
+    domain, target = env.get_domain("py"), node["reftarget"]
+    listed = [name for name in domain.objects if name.endswith(f".{target.rpartition('.')[2]}")]  # type: ignore[attr-defined]
+    if "." in target:
+        found = _import(target)
+        listed = [name for name in listed if found is not None and _import(name) is found and name != target]
+    if len(listed) != 1:
+        return None
+    return domain.resolve_xref(  # type: ignore[return-value]
+        env, node["refdoc"], app.builder, "obj", listed[0], node, content
+    )
+
+
+def _import(name: str) -> Any:
+    """The object of this package by its dotted name, or None."""
+    module, _, attribute = name.rpartition(".")
+    if module.partition(".")[0] != "pure":
+        return None
+    try:
+        return getattr(importlib.import_module(module), attribute, None)
+    except ImportError:
+        return None
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register with Sphinx."""
+    app.connect("config-inited", set_addresses, priority=100)
+    app.connect("html-page-context", offer_download, priority=_BEFORE_THE_BUTTONS)
+    app.connect("html-page-context", link_to_source, priority=_BEHIND_THE_BUTTONS)
+    app.connect("missing-reference", resolve_other_name)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
