@@ -31,7 +31,7 @@ test: book ## build the book, then test the package, the notebooks and the pages
 	$(BIN)/python -m pytest $(ARGS)
 
 lint: $(INSTALLED) ## check style, format and types
-	@echo "==> Checking style, format and types (seconds; the first time mypy takes a minute)"
+	@echo "==> Checking style, format and types (seconds; longer the first time, when mypy reads PyTorch)"
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy
