@@ -7,13 +7,15 @@ stands for two sets of values; :func:`get_recipe` picks the one for a network.
 from __future__ import annotations
 
 import difflib
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
 
 __all__ = ["Family", "Recipe", "family_of", "get_recipe", "list_recipes"]
 
 Family = Literal["pure", "resnet"]
+
+_NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Recipe(BaseModel):
@@ -47,10 +49,10 @@ class Recipe(BaseModel):
     epochs: PositiveInt
     batch_size: PositiveInt
     lr: float = Field(gt=0, allow_inf_nan=False)
-    weight_decay: NonNegativeFloat
-    milestones: tuple[NonNegativeInt, ...]
-    momentum: NonNegativeFloat = 0.9
-    gamma: NonNegativeFloat = 0.1
+    weight_decay: _NonNegative
+    milestones: tuple[PositiveInt, ...]
+    momentum: _NonNegative = 0.9
+    gamma: _NonNegative = 0.1
     decay_theta: bool = True
     selection: Literal["last", "lowest-validation-loss"] = "last"
     max_shift: NonNegativeInt = 0
@@ -91,15 +93,17 @@ def get_recipe(name: str, family: Family, **overrides: Any) -> Recipe:
         name: one of :func:`list_recipes`.
         family: ``"pure"`` or ``"resnet"``; :func:`family_of` tells a network's.
         **overrides: fields of :class:`Recipe` to be set otherwise.  Where ``epochs`` is overridden and
-            ``milestones`` is not, the milestones move along in proportion.
+            ``milestones`` is not, the milestones move along in proportion, but never before the end of the first epoch.
 
     Raises:
-        ValueError: the name or a field is unknown, or a value is of the wrong type or out of its range.
+        ValueError: the name, the family or a field is unknown, or a value is of the wrong type or out of its range.
     """
     if name not in _RECIPES:
         nearest = difflib.get_close_matches(name.lower(), _RECIPES, n=1)
         hint = f"did you mean {nearest[0]!r}? " if nearest else ""
         raise ValueError(f"unknown recipe {name!r}; {hint}known are {', '.join(list_recipes())}")
+    if family not in get_args(Family):
+        raise ValueError(f"unknown family {family!r}; expected 'pure' or 'resnet', family_of(model) tells a network's")
     recipe = _RECIPES[name][family]
     fields = Recipe.model_fields.keys() - {"name", "family", "source"}
     for field in overrides:
@@ -107,7 +111,8 @@ def get_recipe(name: str, family: Family, **overrides: Any) -> Recipe:
             nearest = difflib.get_close_matches(field, fields, n=1)
             hint = f"did you mean {nearest[0]!r}? " if nearest else ""
             raise ValueError(f"recipe {name!r} has no field {field!r}; {hint}it has {', '.join(sorted(fields))}")
-    if "epochs" in overrides and "milestones" not in overrides:
-        epochs = overrides["epochs"]
-        overrides["milestones"] = tuple(round(milestone * epochs / recipe.epochs) for milestone in recipe.milestones)
+    epochs = overrides.get("epochs")
+    if isinstance(epochs, int) and "milestones" not in overrides:  # what is no int is refused below
+        moved = (round(milestone * epochs / recipe.epochs) for milestone in recipe.milestones)
+        overrides["milestones"] = tuple(max(1, milestone) for milestone in moved)
     return Recipe(**{**recipe.model_dump(), **overrides})
