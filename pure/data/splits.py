@@ -78,7 +78,7 @@ def stratified_split(labels: Tensor, fractions: tuple[float, float, float], seed
     Raises:
         ValueError: the fractions are not three positive shares of one, or a class is too small to be divided.
     """
-    if min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-9:
+    if len(fractions) != 3 or not (min(fractions) > 0 and abs(sum(fractions) - 1) < 1e-9):  # NaN fails both
         raise ValueError(f"expected three positive fractions that add up to 1, got {fractions}")
     rows = np.arange(len(labels))
     _, validation, test = fractions
