@@ -229,11 +229,23 @@ def load(path: Path) -> RunRecord:
 def load_all(*roots: Path | str) -> list[RunRecord]:
     """Read every ``record.json`` below the folders, ordered by recipe, model and seed.
 
+    A folder that does not exist holds none.  A run is its recipe with every value, its network with every option, and
+    its seed: repeated, on another machine too, it is no further sample, and a table would count it twice.
+
     Raises:
-        ValueError: a file is no valid record, or two of them are the same run.
+        ValueError: a file is no valid record, or two of them are the same run; both are named.
     """
     paths = {path.resolve(): path for root in roots for path in sorted(Path(root).rglob(RECORD_NAME))}
-    return sorted(map(load, paths.values()), key=_order)
+    records: list[RunRecord] = []
+    seen: dict[tuple[str, str, int], Path] = {}
+    for path in paths.values():
+        record = load(path)
+        run = record.recipe.model_dump_json(), record.model.model_dump_json(), record.seed
+        if run in seen:
+            raise ValueError(f"{seen[run]} and {path} are the same run; remove one of them, or name only one folder")
+        seen[run] = path
+        records.append(record)
+    return sorted(records, key=_order)
 
 
 def _order(record: RunRecord) -> tuple[str, str, int]:
