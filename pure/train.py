@@ -12,6 +12,7 @@ import ast
 import copy
 import hashlib
 import io
+import math
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -73,7 +74,7 @@ def fit(
         model: one of :func:`pure.list_models`.
         seed: fixes initialisation, order and augmentation.
         out: folder for the record and the weights that were tested; None writes nothing.
-        overrides: fields of :class:`pure.recipes.Recipe` to be set otherwise; the record names them.
+        overrides: fields of :class:`pure.recipes.Recipe` to be set otherwise; the record names those that differ.
         model_options: options of :func:`pure.create_model` beside the numbers of classes and channels.
         device: where to train; by default a GPU if there is one.
         overwrite: replace a finished record in ``out``.
@@ -83,21 +84,29 @@ def fit(
         The record, as written.
 
     Raises:
-        ValueError: unknown recipe, network, field or option, or a value out of its range.
+        ValueError: unknown recipe, network or field, a value out of its range, or a device that is not there.
+        TypeError: the network has no such option.
         FileExistsError: ``out`` holds a finished record and ``overwrite`` is not set; nothing was touched.
+        NotADirectoryError: ``out`` is a file.
     """
     folder = Path(out) if out is not None else None
     if folder is not None:
         _require_free(folder, overwrite)
     overrides, model_options = dict(overrides or {}), dict(model_options or {})
-    plan = get_recipe(recipe, family_of(model), **overrides)
-    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    plan, published = (get_recipe(recipe, family_of(model), **changes) for changes in (overrides, {}))
+    device = _device(device)
 
     splits = data.load(plan.dataset, split_seed=plan.split_seed)
     channels = splits.train.images.shape[1]
     torch.manual_seed(seed)
     network = create_model(model, len(splits.classes), channels, **model_options).to(device)
+    parameters = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
+    # What the record or the folder would refuse is refused before the training, not behind it.
+    summary = ModelSummary(name=model, options=model_options, parameters=parameters)
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
 
+    environment = Environment.current(device)  # now: the checkout may be another when the training ends
     started, clock = datetime.now(UTC), time.perf_counter()
     epochs, selected = _train(network, splits, plan, seed, device, f"{recipe} {model} seed {seed}", progress)
     test = _test(network, splits, device, selected)
@@ -106,22 +115,19 @@ def fit(
     weights = _serialise(network)
     record = RunRecord(
         recipe=plan,
-        overrides=tuple(sorted(overrides)),
-        model=ModelSummary(
-            name=model,
-            options=model_options,
-            parameters=sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad),
-        ),
+        overrides=tuple(sorted(name for name in overrides if getattr(plan, name) != getattr(published, name))),
+        model=summary,
         seed=seed,
         data=_summarise(splits),
         epochs=tuple(epochs),
         test=test,
         thresholds=thresholds(network),
         times=Times(started=started, train_s=sum(epoch.train_s for epoch in epochs), total_s=total_s),
-        environment=Environment.current(device),
+        environment=environment,
         weights_sha256=hashlib.sha256(weights).hexdigest(),
     )
     if folder is not None:
+        (folder / RECORD_NAME).unlink(missing_ok=True)  # an old record never stands beside new weights
         write_atomically(folder / WEIGHTS_NAME, weights)
         record.write(folder / RECORD_NAME)  # last: its existence says that the run is finished
     return record
@@ -215,8 +221,10 @@ def _train(
         )
         schedule.step()
         bar.set_postfix(loss=f"{train_loss:.3f}", validation=f"{100 * validation_accuracy:.1f} %")
-        if plan.selection == "lowest-validation-loss" and (best is None or validation_loss < best[0]):
-            best = validation_loss, len(epochs), copy.deepcopy(network.state_dict())
+        # Running statistics can lag in the first epochs.  A NaN then counts as the worst: no loss is lower than a NaN.
+        comparable = validation_loss if math.isfinite(validation_loss) else math.inf
+        if plan.selection == "lowest-validation-loss" and (best is None or comparable < best[0]):
+            best = comparable, len(epochs), copy.deepcopy(network.state_dict())
     if best is None:
         return epochs, len(epochs)
     network.load_state_dict(best[2])
@@ -280,6 +288,17 @@ def _serialise(network: nn.Module) -> bytes:
     buffer = io.BytesIO()
     torch.save({name: tensor.cpu() for name, tensor in network.state_dict().items()}, buffer)
     return buffer.getvalue()
+
+
+def _device(device: torch.device | str | None) -> torch.device:
+    """The device by name, or a GPU if there is one.  Raises ValueError where nothing can be put on it."""
+    try:
+        chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.empty(1, device=chosen).cpu()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"cannot use device {str(device)!r}; give cpu, or cuda on a GPU ({reason})") from None
+    return chosen
 
 
 def _require_free(folder: Path, overwrite: bool) -> None:
