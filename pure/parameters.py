@@ -39,7 +39,7 @@ def check_parameters(namespace: Mapping[str, Any], **expected: type) -> dict[str
         and not isinstance(value, ModuleType)
         and not callable(value)
     }
-    for name in found.keys() - expected.keys():
+    for name in (name for name in found if name not in expected):
         nearest = difflib.get_close_matches(name, expected, n=1)
         hint = f"did you mean {nearest[0]!r}? " if nearest else ""
         raise NameError(f"unknown parameter {name!r}; {hint}this notebook has {', '.join(expected)}")
