@@ -76,12 +76,15 @@ def difference_table(records: Iterable[RunRecord]) -> pd.DataFrame:
     difference of the mean test accuracies, at 95 %; it covers the seeds' scatter, not that of the test images.
     Everything is formatted text.
     """
-    groups = {(_recipe_title(runs[0]), _title(runs[0])): runs for runs in _groups(records) if len(runs) > 1}
+    groups = [(_recipe_title(runs[0]), _title(runs[0]), runs) for runs in _groups(records) if len(runs) > 1]
+    pairs = [
+        (recipe, network, runs, baseline)
+        for recipe, network, runs in groups
+        for other_recipe, other, baseline in groups
+        if network.startswith("PURe") and (other_recipe, other) == (recipe, network.replace("PURe", "ResNet"))
+    ]
     rows = []
-    for (recipe, network), runs in groups.items():
-        baseline = groups.get((recipe, network.replace("PURe", "ResNet")))
-        if not network.startswith("PURe") or baseline is None:
-            continue
+    for recipe, network, runs, baseline in pairs:
         ours, theirs = ([100 * run.test.accuracy for run in group] for group in (runs, baseline))
         low, high = _welch_interval(ours, theirs)
         rows.append(
@@ -159,7 +162,8 @@ def curves(records: Iterable[RunRecord]) -> Figure:
                 axes.plot(epochs, values.mean(axis=0), line, color=colour, linewidth=1.8, label=label)
     left.set(xlabel="epoch", ylabel="cross-entropy (nats)", yscale="log")
     right.set(xlabel="epoch", ylabel="accuracy (%)")
-    right.legend(loc="lower right")
+    if groups:
+        right.legend(loc="lower right")
     return figure
 
 
@@ -172,8 +176,10 @@ def thresholds_figure(records: Iterable[RunRecord]) -> Figure:
         values = [np.mean(value) for value in run.thresholds.values()]
         axes.plot(range(len(values)), values, "o-", label=f"{_title(run)}, seed {run.seed}", alpha=0.8)
     if runs:
-        axes.set_xticks(range(len(runs[0].thresholds)), list(runs[0].thresholds), rotation=45, ha="right")
-        axes.axhline(math.log(2), color="0.5", linestyle=":", label="at the start: ln 2")
+        names = max((list(run.thresholds) for run in runs), key=len)
+        axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
+        if all(run.model.options.get("threshold", "softplus") == "softplus" for run in runs):
+            axes.axhline(math.log(2), color="0.5", linestyle=":", label="at the start: ln 2")
         axes.legend(loc="best", fontsize="small")
     else:
         axes.text(0.5, 0.5, "no product units in this network", ha="center", va="center", transform=axes.transAxes)
@@ -240,8 +246,9 @@ def renew_table(text: str, records: Sequence[RunRecord]) -> str:
     _, end, tail = rest.partition(END)
     if not begin or not end:
         raise ValueError(f"expected the lines {BEGIN!r} and {END!r} in the document; put them where the table belongs")
-    tables = [markdown(table) for table in (accuracy_table(records), difference_table(records)) if not table.empty]
-    body = "\n\n".join([*tables, f"Mean ± sample deviation over the seeds. Hardware: {hardware(records)}."])
+    tables = [accuracy_table(records), difference_table(records)]
+    parts = [markdown(table) for table in tables if not table.empty] or [markdown(tables[0])]
+    body = "\n\n".join([*parts, f"Mean ± sample deviation over the seeds. Hardware: {hardware(records)}."])
     return f"{head}{BEGIN}\n{body}\n{END}{tail}"
 
 
@@ -254,7 +261,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("roots", type=Path, nargs="+", help="folders with records")
     options = parser.parse_args(arguments)
     try:
-        text = renew_table(options.document.read_text(), load_all(*options.roots))
+        text = renew_table(options.document.read_text(encoding="utf-8"), load_all(*options.roots))
     except (ValueError, OSError) as error:
         print(f"python -m pure.report: {error}", file=sys.stderr)
         return 2
@@ -263,10 +270,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _groups(records: Iterable[RunRecord]) -> list[list[RunRecord]]:
-    """The runs that differ in nothing but the seed, together."""
+    """The runs that differ in nothing but the seed, together.
 
-    def key(run: RunRecord) -> tuple[str, str]:
-        return _recipe_title(run), _title(run)
+    The titles come first, for the order.  They do not tell everything: a recipe's values change from one version of
+    this package to another, and runs of both must not be averaged.
+    """
+
+    def key(run: RunRecord) -> tuple[str, ...]:
+        return _recipe_title(run), _title(run), run.recipe.model_dump_json(), run.data.fingerprint
 
     return [list(runs) for _, runs in groupby(sorted(records, key=lambda run: (*key(run), run.seed)), key)]
 
@@ -289,11 +300,15 @@ def _mean_and_deviation(values: np.ndarray) -> str:
 
 def _welch_interval(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, float]:
     """Welch's 95 % interval for the difference of two means; a point where neither side scatters."""
+    difference = float(np.mean(ours) - np.mean(theirs))
     if np.ptp(ours) == np.ptp(theirs) == 0:
-        difference = float(np.mean(ours) - np.mean(theirs))
         return difference, difference
-    interval = stats.ttest_ind(ours, theirs, equal_var=False).confidence_interval(0.95)
-    return float(interval.low), float(interval.high)
+    # Written out: scipy.stats.ttest_ind warns where one side does not scatter, which few test images make likely.
+    n = np.array([len(ours), len(theirs)])
+    squared_errors = np.array([np.var(ours, ddof=1), np.var(theirs, ddof=1)]) / n
+    freedom = squared_errors.sum() ** 2 / (squared_errors**2 / (n - 1)).sum()  # Welch and Satterthwaite
+    half = float(stats.t.ppf(0.975, freedom)) * math.sqrt(squared_errors.sum())
+    return difference - half, difference + half
 
 
 def _by_epoch(runs: Sequence[RunRecord], field: str) -> np.ndarray:
