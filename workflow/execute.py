@@ -24,10 +24,14 @@ import jupytext
 import nbformat
 import papermill
 import yaml
+from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
 ATTEMPTS = 3
 """Kernels that are started at the same time can choose the same port; a second start helps."""
+
+FAILURES = (PapermillExecutionError, RuntimeError)
+"""What :func:`execute` raises where a notebook fails: a cell raised, or the kernel did not start or died."""
 
 
 def execute(
@@ -44,6 +48,7 @@ def execute(
     Raises:
         FileNotFoundError: there is no such notebook.
         PapermillExecutionError: a cell failed.
+        RuntimeError: the kernel did not start, or died.
     """
     if not notebook.is_file():
         raise FileNotFoundError(f"no notebook {notebook}; give the path of a py:percent file")
@@ -53,8 +58,9 @@ def execute(
         nbformat.write(jupytext.read(notebook, fmt="py:percent"), source)
         try:
             _execute_with_retries(source, partial, parameters)
-        except PapermillExecutionError:
-            os.replace(partial, output.with_suffix(".failed.ipynb"))
+        except FAILURES:
+            if partial.exists():
+                os.replace(partial, output.with_suffix(".failed.ipynb"))
             raise
         executed = nbformat.read(partial, as_version=4)
         # Papermill notes the paths of this machine; the notebook gets published.
@@ -78,14 +84,18 @@ def _execute_with_retries(source: Path, partial: Path, parameters: Mapping[str, 
                 extra_arguments=["--IPKernelApp.log_level=40"],  # errors only: every start would warn of plain TCP
             )
             return
+        except DeadKernelError:  # in the middle of the notebook, for want of memory perhaps: it would die again
+            raise
         except RuntimeError as error:  # the kernel did not start; a failing cell is a PapermillExecutionError
             if attempt == ATTEMPTS or "ernel" not in str(error):
                 raise
             time.sleep(attempt)
 
 
-def explain(error: PapermillExecutionError) -> str:
+def explain(error: Exception) -> str:
     """What failed, in one line."""
+    if not isinstance(error, PapermillExecutionError):
+        return f"{type(error).__name__}: {error}"
     return f"cell {error.exec_count}: {error.ename}: {error.evalue}"
 
 
@@ -102,7 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         parameters = {name: yaml.safe_load(value) for name, value in options.parameter}
         execute(options.notebook, options.output, parameters)
-    except PapermillExecutionError as error:
+    except FAILURES as error:
         partial = options.output.with_suffix(".failed.ipynb")
         print(f"workflow/execute.py: {explain(error)}\nWhat it got to: {partial}", file=sys.stderr)
         return 1

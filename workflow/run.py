@@ -24,8 +24,7 @@ from typing import Any
 
 import nbformat
 import yaml
-from execute import execute, explain
-from papermill.exceptions import PapermillExecutionError
+from execute import FAILURES, execute, explain
 
 import pure
 from pure.records import RECORD_NAME, load
@@ -69,15 +68,22 @@ def read_profile(path: Path, out: Path, notebooks: Path) -> list[Run]:
     """The runs of a profile: every combination of its grid.
 
     Raises:
-        ValueError: the profile lacks a field, or has one that nobody reads.
+        ValueError: the profile lacks a field, has one that nobody reads, or has no list where a list belongs.
+        FileNotFoundError: there is no such profile, or no such notebook.
     """
     profile = yaml.safe_load(path.read_text())
     fields = profile.keys() if isinstance(profile, dict) else None
-    if fields != {"notebook", "grid"} or profile["grid"].keys() != {"recipe", "model", "seed"}:
+    grid = profile["grid"] if fields == {"notebook", "grid"} else None
+    if not isinstance(grid, dict) or grid.keys() != {"recipe", "model", "seed"}:
         raise ValueError(f"{path}: expected the fields notebook and grid, with recipe, model and seed in the grid")
-    grid = profile["grid"]
+    for field, values in grid.items():
+        if not isinstance(values, list) or not values:
+            raise ValueError(f"{path}: {field} must be a list, for example [{values or 0}], got {values!r}")
+    notebook = Path(profile["notebook"])
+    if not notebook.is_file():
+        raise FileNotFoundError(f"{path}: no notebook {notebook}; its path is relative to the current directory")
     return [
-        _run(Path(profile["notebook"]), recipe, model, seed, out, notebooks)
+        _run(notebook, recipe, model, seed, out, notebooks)
         for recipe, model, seed in itertools.product(grid["recipe"], grid["model"], grid["seed"])
     ]
 
@@ -107,7 +113,7 @@ def run_all(runs: Sequence[Run], force: bool = False) -> int:
         clock = time.perf_counter()
         try:
             execute(run.notebook, run.output, run.parameters, {"fingerprint": run.fingerprint})
-        except PapermillExecutionError as error:
+        except FAILURES as error:
             failures += 1
             partial = run.output.with_suffix(".failed.ipynb")
             print(f"failed\n  {explain(error)}\n  what it got to: {partial}", flush=True)
