@@ -94,7 +94,7 @@ plt.show()
 
 # %%
 _, network, splits = load_run(folder)
-logits = predict(network, splits, splits.test)
+logits = predict(network.to(record.environment.device), splits, splits.test)
 accuracy = (logits.argmax(1) == splits.test.labels).double().mean().item()
 assert accuracy == record.test.accuracy, (accuracy, record.test.accuracy)
 
