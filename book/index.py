@@ -63,8 +63,8 @@ Markdown(
 # %% [markdown]
 # ## Where to begin
 #
-# - **To see what a product unit can do:** [the first notebook](../notebooks/01-product-unit.py) goes from the product to
-#   the layer, and holds it against a ReLU network of equal size.
+# - **To see what a product unit can do:** [the first notebook](../notebooks/01-product-unit.py) goes from the product
+#   to the layer, and holds it against a ReLU network of equal size.
 # - **To check the claims:** the [results](results.py), then the [ledger of decisions](ledger.md). The paper leaves
 #   points open; the ledger says how each was read, why, and which setting changes it.
 # - **To repeat or extend the runs:** [on a laptop, on a JupyterHub or as a batch](rerun.md).

@@ -86,8 +86,8 @@ Markdown(report.markdown(report.runs_table(records)))
 # %% [markdown]
 # ## What the repository holds
 #
-# The runs committed under `results/` were made with the commit that their records name. On other hardware the same
-# seeds give slightly other numbers; by more than the deviation above they should not.
+# The runs committed under `results/`, each made with the commit that its record names. Hold them against the first
+# table: other hardware adds up in another order, so the same seed need not give the same number.
 
 # %% tags=["remove-input"]
 Markdown(report.markdown(report.accuracy_table(committed)))
@@ -98,6 +98,6 @@ Markdown(f"Measured on {report.hardware(committed)}.")
 # %% [markdown]
 # ## What this does not show
 #
-# The recipe `digits` is none of the paper's experiments: its images are smaller than a thumbnail, and both families are
-# near the ceiling. The paper's claims are about Galaxy10 DECaLS, ImageNet and CIFAR-10. Until those data sets have
-# records here, nothing on this page speaks for or against them.
+# The recipe `digits` is none of the paper's experiments: its images are smaller than a thumbnail, and its test set is
+# so small that one image more or less shows in the tables. The paper's claims are about Galaxy10 DECaLS, ImageNet and
+# CIFAR-10. Until those data sets have records here, nothing on this page speaks for or against them.

@@ -2,7 +2,7 @@
 
 - :func:`read_notebook` reads ``.py`` notebooks such that a page is executed again when something it depends on changes.
 - Each notebook can be downloaded as ``.ipynb``, with its outputs.
-- Pages that papermill made launch the notebook that made them; they are not in the repository themselves.
+- Pages that papermill made launch the notebook that made them, which is in the repository, and carry their own titles.
 - The addresses of the hub, of Binder and of the repository can be given at build time.
 """
 
@@ -12,6 +12,7 @@ import hashlib
 import importlib
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,8 @@ ADDRESSES = {
 
 # The theme's own handlers make the header's buttons at these priorities: ours go before the one and behind the other.
 _BEFORE_THE_BUTTONS, _BEHIND_THE_BUTTONS = 500, 600
+# Sphinx collects the titles of pages at the default priority, 500.
+_BEFORE_THE_TITLES = 100
 
 
 def fingerprint(patterns: Iterable[str], root: Path = ROOT) -> str:
@@ -73,10 +76,8 @@ def read_notebook(text: str, root: Path = ROOT) -> NotebookNode:
 def executed_notebook(text: str, cache: Path | str) -> NotebookNode:
     """A py:percent notebook as an ``.ipynb``, with its outputs if the cache has them."""
     notebook = read_notebook(text)
-    try:
+    with suppress(KeyError):  # built without execution
         _, notebook = get_cache(cache).merge_match_into_notebook(notebook)
-    except KeyError:
-        pass  # built without execution
     del notebook.metadata.kernelspec["fingerprint"]
     _, notebook = nbformat.validator.normalize(notebook)
     return notebook
@@ -111,6 +112,13 @@ def link_to_source(app: Sphinx, pagename: str, template: str, context: dict[str,
         if pagename.startswith(prefix):
             for button in _buttons(context.get("header_buttons", []), {"launch-buttons", "source-buttons"}):
                 button["url"] = button["url"].replace(f"{pagename}.ipynb", source)
+
+
+def name_generated_page(app: Sphinx, doctree: nodes.document) -> None:
+    """Tell the runs apart: add the title from ``_toc.yml`` to that of the notebook which made them all."""
+    if app.env.docname.startswith(tuple(GENERATED)):
+        title = next(doctree.findall(nodes.title))
+        title += nodes.Text(f": {app.env.external_site_map[app.env.docname].title}")
 
 
 def _buttons(entries: Iterable[dict[str, Any]], groups: set[str]) -> Iterator[dict[str, Any]]:
@@ -156,5 +164,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("config-inited", set_addresses, priority=100)
     app.connect("html-page-context", offer_download, priority=_BEFORE_THE_BUTTONS)
     app.connect("html-page-context", link_to_source, priority=_BEHIND_THE_BUTTONS)
+    app.connect("doctree-read", name_generated_page, priority=_BEFORE_THE_TITLES)
     app.connect("missing-reference", resolve_other_name)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

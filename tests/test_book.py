@@ -1,0 +1,485 @@
+"""The book: what its extension promises, the pages that lie in ``_build/html``, and those pages in a browser.
+
+The browser has no network: whatever a page wants from another host is an error.
+"""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import itertools
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+from urllib.parse import parse_qs, unquote, urldefrag, urljoin, urlsplit
+
+import nbformat
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+HTML = ROOT / "_build" / "html"
+RUNS = "book/runs/"
+TRAIN = "notebooks/experiments/train.py"
+
+TOC = yaml.safe_load((ROOT / "_toc.yml").read_text())
+
+
+def _pages(entry: Any) -> Iterator[str]:
+    """Names of all pages below an entry of ``_toc.yml``, in order."""
+    if isinstance(entry, dict):
+        for key, value in entry.items():
+            if key in ("root", "file"):
+                yield value
+            else:
+                yield from _pages(value)
+    elif isinstance(entry, list):
+        for item in entry:
+            yield from _pages(item)
+
+
+PAGES = list(_pages(TOC))
+NOTEBOOKS = [page for page in PAGES if page.startswith(RUNS) or (ROOT / f"{page}.py").exists()]
+
+built = pytest.mark.skipif(not (HTML / "index.html").exists(), reason="the book is not built; run `make book` first")
+
+
+# The extension
+
+
+@pytest.fixture(scope="module")
+def pure_book() -> Iterator[ModuleType]:
+    pytest.importorskip("jupyter_book", reason="needs the extra [book]")
+    sys.path.insert(0, str(ROOT / "book" / "_ext"))
+    try:
+        import pure_book
+
+        yield pure_book
+    finally:
+        sys.path.remove(str(ROOT / "book" / "_ext"))
+
+
+PLAIN = """\
+# %% [markdown]
+# # {title}
+
+# %%
+from pathlib import Path
+
+with Path("../log").open("a") as log:
+    log.write("{title} ")
+print("{title}", 1)
+"""
+
+WITH_RECORDS = f"""\
+# ---
+# jupyter:
+#   pure:
+#     depends: ["results/**/record.json"]
+# ---
+
+{PLAIN}"""
+
+
+@pytest.fixture
+def small_book(tmp_path: Path) -> Path:
+    """Three notebooks that note when they are executed, one of which depends on records, with our extension."""
+    for folder in ("pure/data", "results/digits", "book/_ext", "pages"):
+        (tmp_path / folder).mkdir(parents=True)
+    shutil.copy(ROOT / "book" / "_ext" / "pure_book.py", tmp_path / "book" / "_ext")
+    (tmp_path / "pure" / "data" / "digits.py").write_text("SIZE = 8\n")
+    (tmp_path / "results" / "digits" / "record.json").write_text("{}")
+    (tmp_path / "pages" / "one.py").write_text(PLAIN.format(title="one"))
+    (tmp_path / "pages" / "two.py").write_text(PLAIN.format(title="two"))
+    (tmp_path / "pages" / "records.py").write_text(WITH_RECORDS.format(title="records"))
+    (tmp_path / "index.md").write_text("# Index\n\n```{toctree}\npages/one\npages/two\npages/records\n```\n")
+    (tmp_path / "conf.py").write_text(
+        "import sys\n"
+        "sys.path.insert(0, 'book/_ext')\n"
+        "extensions = ['myst_nb', 'pure_book']\n"
+        "exclude_patterns = ['pure', 'book', 'conf.py', '_build']\n"
+        "nb_custom_formats = {'.py': ['pure_book.read_notebook', {}]}\n"
+        "nb_execution_mode = 'cache'\n"
+        "nb_execution_raise_on_error = True\n"
+    )
+    return tmp_path
+
+
+def _build(book: Path) -> set[str]:
+    """Build from scratch but for the cache; the notebooks that were executed."""
+    (book / "log").write_text("")
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", "-E", "-a", "-b", "html", ".", "_build/html"]
+    result = subprocess.run(command, cwd=book, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    return set((book / "log").read_text().split())
+
+
+def test_exactly_what_a_change_has_reached_is_executed_again(small_book: Path) -> None:
+    pytest.importorskip("jupyter_book", reason="needs the extra [book]")
+    everything = {"one", "two", "records"}
+    one = small_book / "pages" / "one.py"
+    assert _build(small_book) == everything
+    assert _build(small_book) == set()
+    one.write_text(one.read_text() + "print(2)\n")
+    assert _build(small_book) == {"one"}
+    (small_book / "results" / "digits" / "record.json").write_text('{"changed": true}')
+    assert _build(small_book) == {"records"}
+    (small_book / "pure" / "data" / "digits.py").write_text("SIZE = 16\n")
+    assert _build(small_book) == everything
+
+    # The download has the outputs also when they come from the cache.
+    assert _build(small_book) == set()
+    notebook = nbformat.read(small_book / "_build" / "html" / "_sources" / "pages" / "one.ipynb", as_version=4)
+    assert [output.text for cell in notebook.cells for output in cell.get("outputs", [])] == ["one 1\n2\n"]
+
+
+def test_the_fingerprint_sees_contents_names_and_new_files(pure_book: ModuleType, tmp_path: Path) -> None:
+    def fingerprint() -> str:
+        return str(pure_book.fingerprint(["pure/**/*.py"], tmp_path))
+
+    (tmp_path / "pure").mkdir()
+    file = tmp_path / "pure" / "a.py"
+    seen = [fingerprint()]
+    file.write_text("x = 1")
+    seen.append(fingerprint())
+    file.write_text("x = 2")
+    seen.append(fingerprint())
+    file = file.rename(tmp_path / "pure" / "b.py")
+    seen.append(fingerprint())
+    assert len(set(seen)) == len(seen)
+    os.utime(file, (0, 0))
+    (tmp_path / "other.py").write_text("x = 3")
+    assert fingerprint() == seen[-1]  # neither the time of a file nor another file counts
+
+
+def test_generated_pages_launch_the_notebook_that_makes_them(pure_book: ModuleType) -> None:
+    def header() -> list[dict[str, Any]]:
+        launch = {"text": "Binder", "url": "https://mybinder.org/v2/gh/a/b/main?urlpath=lab/tree/book/runs/x.ipynb"}
+        download = {"text": ".ipynb", "url": "../../_sources/book/runs/x.ipynb"}
+        return [{"label": "launch-buttons", "buttons": [launch]}, {"label": "download-buttons", "buttons": [download]}]
+
+    context = {"header_buttons": header()}
+    pure_book.link_to_source(None, "book/runs/x", "page.html", context, None)
+    launch, download = context["header_buttons"]
+    assert launch["buttons"][0]["url"] == f"https://mybinder.org/v2/gh/a/b/main?urlpath=lab/tree/{TRAIN}"
+    assert download == header()[1]
+
+    context = {"header_buttons": header()}
+    pure_book.link_to_source(None, "notebooks/x", "page.html", context, None)
+    assert context["header_buttons"] == header()
+
+
+def test_the_environment_sets_the_addresses(pure_book: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = SimpleNamespace(
+        html_theme_options={"launch_buttons": {"binderhub_url": "b", "jupyterhub_url": "j"}, "repository_url": "r"}
+    )
+    for variable in pure_book.ADDRESSES:
+        monkeypatch.delenv(variable, raising=False)
+    pure_book.set_addresses(None, config)
+    assert config.html_theme_options["launch_buttons"] == {"binderhub_url": "b", "jupyterhub_url": "j"}
+    monkeypatch.setenv("PURE_JUPYTERHUB_URL", "https://hub.example.org")
+    monkeypatch.setenv("PURE_REPOSITORY_URL", "https://git.example.org/us/pure")
+    pure_book.set_addresses(None, config)
+    assert config.html_theme_options == {
+        "launch_buttons": {"binderhub_url": "b", "jupyterhub_url": "https://hub.example.org"},
+        "repository_url": "https://git.example.org/us/pure",
+    }
+
+
+def test_the_contents_list_the_runs_that_are_made() -> None:
+    grid = yaml.safe_load((ROOT / "workflow" / "quick.yaml").read_text())["grid"]
+    made = itertools.product(grid["recipe"], grid["model"], grid["seed"])
+    expected = [f"{RUNS}{recipe}-{model}-seed{seed}" for recipe, model, seed in made]
+    assert [page for page in PAGES if page.startswith(RUNS)] == expected
+
+
+# The built pages, as files
+
+
+class _Page(HTMLParser):
+    """Anchors, links, and what a page loads."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.ids: set[str] = set()
+        self.links: list[tuple[str, dict[str, str]]] = []
+        self.loaded: list[str] = []
+        self.feed(path.read_text(encoding="utf8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = {name: value or "" for name, value in attrs}
+        self.ids |= {values[name] for name in ("id", "name") if name in values}
+        if tag == "a" and "href" in values:
+            self.links.append((values["href"], values))
+        elif tag == "link" and "href" in values and values.get("rel") not in ("canonical", "search"):
+            self.loaded.append(values["href"])
+        elif tag in ("script", "img", "iframe", "source", "video", "audio", "embed") and values.get("src"):
+            self.loaded.append(values["src"])
+
+
+@functools.cache
+def _parsed(path: Path) -> _Page:
+    return _Page(path)
+
+
+def _html_files() -> list[Path]:
+    """The pages of this build; an older one may have left others behind."""
+    return [HTML / f"{page}.html" for page in ["index", "search", "genindex", "py-modindex", *PAGES]]
+
+
+def _is_elsewhere(url: str) -> bool:
+    return bool(urlsplit(url).netloc)
+
+
+@built
+def test_every_page_of_the_contents_is_built() -> None:
+    assert [page for page in PAGES if not (HTML / f"{page}.html").exists()] == []
+
+
+@built
+def test_every_internal_link_leads_somewhere() -> None:
+    broken, checked = [], 0
+    for path in _html_files():
+        for href, _ in _parsed(path).links:
+            target, anchor = urldefrag(href)
+            if urlsplit(target).scheme or _is_elsewhere(target):
+                continue
+            checked += 1
+            file = (path.parent / unquote(urlsplit(target).path)).resolve() if target else path
+            found = file.is_file() and (not anchor or file.suffix != ".html" or unquote(anchor) in _parsed(file).ids)
+            if not found:
+                broken.append(f"{path.relative_to(HTML)}: {href}")
+    assert "\n".join(broken) == ""
+    assert checked > 100
+
+
+@built
+def test_nothing_is_loaded_from_another_host() -> None:
+    elsewhere = [f"{path.name}: {url}" for path in _html_files() for url in _parsed(path).loaded if _is_elsewhere(url)]
+    for path in (HTML / "_static").rglob("*.css"):
+        urls = re.findall(r"(?:@import\s+|url\()\s*['\"]?([^'\")\s]+)", path.read_text(encoding="utf8"))
+        elsewhere += [f"{path.name}: {url}" for url in urls if _is_elsewhere(url)]
+    assert elsewhere == []
+
+
+@built
+@pytest.mark.parametrize("page", NOTEBOOKS)
+def test_a_notebook_can_be_launched_and_downloaded(page: str) -> None:
+    source = TRAIN if page.startswith(RUNS) else f"{page}.py"
+    assert (ROOT / source).is_file()
+    links = [href for href, _ in _parsed(HTML / f"{page}.html").links]
+
+    hub, binder = (
+        [urlsplit(href) for href in links if mark in href] for mark in ("/hub/user-redirect/git-pull?", "/v2/g")
+    )
+    assert len(hub) == len(binder) == 1
+    query = parse_qs(hub[0].query)
+    repository = query["repo"][0]
+    assert query["urlpath"] == [f"lab/tree/{repository.rsplit('/', 1)[1]}/{source}"]
+    assert query["branch"] == ["main"]
+    assert parse_qs(binder[0].query)["urlpath"] == [f"lab/tree/{source}"]
+
+    downloads = [href for href in links if "/_sources/" in href and href.endswith(".ipynb")]
+    assert len(downloads) == 1
+    notebook = nbformat.read((HTML / f"{page}.html").parent / downloads[0], as_version=4)
+    nbformat.validate(notebook)
+    assert any(cell.get("outputs") for cell in notebook.cells)
+    assert set(notebook.metadata.kernelspec) <= {"name", "display_name", "language"}
+
+
+@built
+@pytest.mark.parametrize("page", sorted(set(PAGES) - set(NOTEBOOKS)))
+def test_other_pages_have_nothing_to_launch(page: str) -> None:
+    links = [href for href, _ in _parsed(HTML / f"{page}.html").links]
+    assert not [href for href in links if "git-pull" in href or "urlpath=" in href or href.endswith(".ipynb")]
+
+
+@built
+def test_the_runs_have_titles_of_their_own() -> None:
+    titles = [
+        re.search(r"<title>(.*?)</title>", (HTML / f"{page}.html").read_text(encoding="utf8"), re.DOTALL)[1]  # type: ignore[index]
+        for page in PAGES
+    ]
+    assert len(set(titles)) == len(titles)
+
+
+@built
+def test_every_setting_of_the_ledger_is_linked_to_the_api() -> None:
+    links = {href for href, _ in _parsed(HTML / "book" / "ledger.html").links}
+    for name in ("ProductUnit2d", "create_model"):
+        assert f"api.html#pure.{name}" in links
+    for field in ("decay_theta", "weight_decay", "gamma", "milestones", "selection", "max_shift", "split_seed"):
+        assert f"api.html#pure.recipes.Recipe.{field}" in links
+
+
+# The built pages, in a browser
+
+TEXT = """() => {
+    const skipped = new Set(["PRE", "CODE", "SCRIPT", "STYLE", "MJX-CONTAINER"]);
+    const walker = document.createTreeWalker(document.querySelector("article"), NodeFilter.SHOW_ALL, node =>
+        skipped.has(node.nodeName) ? NodeFilter.FILTER_REJECT : NodeFilter.FILTER_ACCEPT);
+    let text = "";
+    while (walker.nextNode()) if (walker.currentNode.nodeType === Node.TEXT_NODE) text += walker.currentNode.data;
+    return text;
+}"""
+
+FORMULAS = """() => [...document.querySelectorAll("article .math")].map(element => {
+    const boxes = [...element.querySelectorAll("mjx-container")].map(box => box.getBoundingClientRect());
+    return {
+        source: element.textContent,
+        drawn: boxes.length > 0 && boxes.every(box => box.width > 0 && box.height > 0),
+        error: element.querySelector("mjx-merror, [data-mjx-error]") !== null,
+    };
+})"""
+
+FIGURES = """async () => Promise.all([...document.querySelectorAll("img")].map(async image => {
+    image.loading = "eager";
+    await image.decode().catch(() => null);
+    const canvas = document.createElement("canvas");
+    [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];
+    let colours = 0;
+    if (image.naturalWidth > 0) {
+        const context = canvas.getContext("2d");
+        context.drawImage(image, 0, 0);
+        const pixels = new Uint32Array(context.getImageData(0, 0, canvas.width, canvas.height).data.buffer);
+        colours = new Set(pixels).size;
+    }
+    return {
+        source: image.getAttribute("src").slice(0, 80), width: image.naturalWidth, colours: colours,
+        figure: image.closest(".cell_output") !== null,
+    };
+}))"""
+
+
+class Site(http.server.SimpleHTTPRequestHandler):
+    """The built pages; says nothing."""
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Site, directory=str(HTML)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    sync_api = pytest.importorskip("playwright.sync_api", reason="needs the extra [test]")
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+    executable = next(filter(None, map(shutil.which, names)), None)
+    if executable is None:
+        pytest.skip("no Chromium on the PATH; on Debian and Ubuntu: apt install chromium")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=executable,
+            # Without a sandbox: it does not start for root, who runs the tests in a container.
+            args=["--no-sandbox", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"],
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def tab(browser: Any, address: str) -> Iterator[Any]:
+    """A page that fails the test for any error of its own, and for any request to another host."""
+    context = browser.new_context(viewport={"width": 1400, "height": 1000})
+    tab = context.new_page()
+    problems: list[str] = []
+
+    def note(problem: str, when: bool = True) -> None:
+        if when:
+            problems.append(problem)
+
+    tab.on("console", lambda message: note(message.text, message.type == "error"))
+    tab.on("pageerror", lambda error: note(str(error)))
+    tab.on("requestfailed", lambda request: note(f"failed: {request.url}"))
+    tab.on("response", lambda response: note(f"{response.status}: {response.url}", response.status >= 400))
+    tab.on(
+        "request",
+        lambda request: note(f"elsewhere: {request.url}", not request.url.startswith((address, "data:", "blob:"))),
+    )
+    yield tab
+    context.close()
+    assert problems == []
+
+
+@built
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_renders_without_a_network(page: str, tab: Any, address: str) -> None:
+    tab.goto(f"{address}/{page}.html", wait_until="load")
+    tab.evaluate("async () => { if (window.MathJax) await MathJax.startup.promise; }")
+
+    formulas = tab.evaluate(FORMULAS)
+    assert [formula for formula in formulas if not formula["drawn"] or formula["error"]] == []
+    if page in ("book/index", "book/ledger", "notebooks/01-product-unit"):
+        assert formulas
+    text = tab.evaluate(TEXT)
+    assert len(text) > 200
+    assert re.findall(r"\\[(\[][^\n]*|\$[^$\n]+\$|\$\$", text) == []
+
+    images = tab.evaluate(FIGURES)
+    assert [image for image in images if image["width"] == 0 or image["colours"] < 2] == []
+    if page == "book/results" or page in NOTEBOOKS[1:]:
+        assert any(image["figure"] for image in images)
+
+
+@built
+def test_a_page_fits_a_telephone(tab: Any, address: str) -> None:
+    tab.set_viewport_size({"width": 390, "height": 844})
+    for page in PAGES:
+        tab.goto(f"{address}/{page}.html", wait_until="load")
+        tab.evaluate("async () => { if (window.MathJax) await MathJax.startup.promise; }")
+        assert tab.evaluate("document.documentElement.scrollWidth") <= 390, page
+
+
+@built
+def test_the_first_address_leads_to_the_landing_page(tab: Any, address: str) -> None:
+    tab.goto(f"{address}/index.html")
+    tab.wait_for_url(f"{address}/{TOC['root']}.html")
+    cells = tab.locator("article table").first.locator("tbody tr").all_inner_texts()
+    assert any("PURe20" in cell for cell in cells)
+
+
+@built
+def test_search_finds_the_threshold(tab: Any, address: str) -> None:
+    tab.goto(f"{address}/search.html?q=threshold")
+    results = tab.locator("#search-results li a")
+    results.first.wait_for()
+    tab.wait_for_function("document.querySelector('#search-results .search-summary').textContent.match(/\\d/)")
+    found = {urldefrag(urljoin(tab.url, link.get_attribute("href")))[0].partition("?")[0] for link in results.all()}
+    for page in ("book/ledger", "book/api", "notebooks/01-product-unit"):
+        assert f"{address}/{page}.html" in found
+
+
+@built
+def test_the_browser_test_notices_what_it_is_there_for(browser: Any, address: str) -> None:
+    context = browser.new_context()
+    tab = context.new_page()
+    failed: list[str] = []
+    tab.on("requestfailed", lambda request: failed.append(request.url))
+    tab.goto(f"{address}/book/bibliography.html")
+    tab.set_content(
+        "<article><span class='math'>\\(x\\)</span><img src='https://example.org/a.png'>"
+        "<div class='cell_output'><img src='data:image/svg+xml,"
+        "%3Csvg xmlns=%22http://www.w3.org/2000/svg%22 width=%228%22 height=%228%22/%3E'></div></article>"
+    )
+    images = tab.evaluate(FIGURES)
+    assert failed == ["https://example.org/a.png"]
+    assert [image["width"] for image in images] == [0, 8]
+    assert images[1]["colours"] == 1
+    assert [formula["drawn"] for formula in tab.evaluate(FORMULAS)] == [False]
+    assert "\\(x\\)" in tab.evaluate(TEXT)
+    context.close()
