@@ -142,7 +142,7 @@ def test_dense_equals_the_explicit_product(shape: tuple[int, ...]) -> None:
     ("stride", "padding"),  # a convolution pads to the same size with stride 1 only
     [*itertools.product([1, 2, (2, 1)], [0, 1, (1, 2), "valid"]), (1, "same")],
 )
-@pytest.mark.parametrize("kernel", [1, 3, (2, 3)])
+@pytest.mark.parametrize("kernel", [1, 3, (2, 3), (3, 2)])  # "same" pads even kernels unevenly, in each direction
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")  # PyTorch's, about its speed
 def test_image_equals_the_explicit_product(
     kernel: Size, stride: Size, padding: Size | str, dilation: Size, groups: int, padding_mode: str

@@ -62,7 +62,7 @@ def test_parameter_counts(name: str, shortcut: str) -> None:
 @pytest.mark.parametrize("name", PURE + RESNET)
 def test_parameter_counts_follow_the_formula(name: str) -> None:
     """Stem, stages, linear layer and shortcuts summed up for depth 6n + 2, any classes and channels."""
-    n, classes, channels = (int(name.lstrip("purens")) - 2) // 6, 7, 2
+    n, classes, channels = (int(name.removeprefix("pure").removeprefix("resnet")) - 2) // 6, 7, 2
     theta = 1 if name.startswith("pure") else 0
 
     def convolutions(inputs: int, width: int) -> int:
@@ -192,7 +192,7 @@ def forward_by_hand(model: nn.Module, x: Tensor, is_pure: bool, shortcut: str) -
 def test_the_network_computes_what_the_figures_say(name: str, shortcut: str) -> None:
     model = pure.create_model(name, shortcut=shortcut).double()
     with torch.no_grad():
-        for key, parameter in model.named_parameters():
+        for parameter in model.parameters():
             if parameter.ndim < 2:  # BN and theta: away from one and zero, so that a swap shows
                 parameter.add_(0.2 * torch.randn_like(parameter))
         for _ in range(30):
@@ -271,7 +271,7 @@ def test_options_that_are_not_the_unit_s_to_choose(option: str) -> None:
 
 
 def test_a_residual_network_has_no_threshold() -> None:
-    with pytest.raises(TypeError, match="resnet20.*threshold"):
+    with pytest.raises(TypeError, match=r"resnet20.*threshold"):
         pure.create_model("resnet20", threshold=0.5)
 
 
