@@ -33,27 +33,20 @@ def product_unit(x: Tensor, weight: Tensor, threshold: Tensor | float) -> Tensor
             ``(in_features,)``.
 
     Returns:
-        Products, shape ``(..., out_features)``, dtype of ``x``.  They are positive, and overflow to infinity where the
-        product does.  A NaN or an infinity among the inputs makes every product that it enters NaN: clamping would
-        otherwise turn minus infinity into the threshold, and a negative exponent plus infinity into zero.
+        Products, shape ``(..., out_features)``, dtype of ``x``; float32 under autocast, which lowers the product of
+        matrices alone.  They are positive, and overflow to infinity where the product does.  A NaN or an infinity among
+        the inputs makes every product that it enters NaN: clamping would otherwise turn minus infinity into the
+        threshold, and a negative exponent plus infinity into zero.
 
     Raises:
         TypeError: ``x`` is not a real floating-point tensor.
         ValueError: the last dimension of ``x`` is not ``in_features``, or ``weight`` or ``threshold`` has another shape
             or range than named above.
     """
-    _require_floating(x, "product_unit")
-    if weight.ndim != 2:
-        raise ValueError(f"product_unit: expected weight (out_features, in_features), got {tuple(weight.shape)}")
-    in_features = weight.shape[1]
-    if x.ndim == 0 or x.shape[-1] != in_features:
-        raise ValueError(
-            f"product_unit: expected inputs of shape (..., {in_features}), one for each column of weight "
-            f"{tuple(weight.shape)}, got {tuple(x.shape)}; make the last dimension {in_features}, or build the unit "
-            f"with in_features={x.shape[-1] if x.ndim else 1}"
-        )
-    _require_threshold(threshold, in_features, "product_unit")
-    return F.linear(_log_clamped(x, threshold), weight).exp()
+    x = _vectors(x, weight, "product_unit")
+    _require_threshold(threshold, x.shape[-1], "product_unit")
+    log_x = _log_clamped(x, threshold)
+    return F.linear(log_x, weight).to(log_x.dtype).exp()
 
 
 def product_unit2d(
@@ -81,41 +74,20 @@ def product_unit2d(
             ``"threshold"``, what the clamp makes of a padded zero.
 
     Returns:
-        Products, shape ``(N, K, H', W')`` or ``(K, H', W')`` with ``H'`` and ``W'`` as of a convolution.  NaN and
-        infinities come out as NaN, as in :func:`product_unit`.
+        Products, shape ``(N, K, H', W')`` or ``(K, H', W')`` with ``H'`` and ``W'`` as of a convolution.  Their dtype,
+        and NaN for what was NaN or infinite, as of :func:`product_unit`.
 
     Raises:
         TypeError: ``x`` is not a real floating-point tensor.
         ValueError: ``x`` has the wrong rank or number of channels, ``weight`` or ``threshold`` has another shape or
             range than named above, or ``padding`` or ``padding_mode`` is not one of the named ones.
     """
-    _require_floating(x, "product_unit2d")
-    if weight.ndim != 4:
-        raise ValueError(f"product_unit2d: expected weight (K, C / groups, kH, kW), got {tuple(weight.shape)}")
-    channels = weight.shape[1] * groups
-    if x.ndim not in (3, 4):
-        raise ValueError(
-            f"product_unit2d: expected feature maps of shape (N, {channels}, H, W) or ({channels}, H, W), got "
-            f"{tuple(x.shape)} with {x.ndim} dimensions; reshape the input, or use product_unit for vectors"
-        )
-    if x.shape[-3] != channels:
-        raise ValueError(
-            f"product_unit2d: expected {channels} input channels for weight {tuple(weight.shape)} and groups={groups}, "
-            f"got {x.shape[-3]} in {tuple(x.shape)}; build the unit with in_channels={x.shape[-3]}, or put the "
-            "channels before height and width"
-        )
-    _require_threshold(threshold, channels, "product_unit2d")
-    if isinstance(threshold, Tensor) and threshold.ndim == 1:
-        threshold = threshold[:, None, None]  # (C, 1, 1): one value per channel
-    sides = _padding_per_side(weight, stride, padding, dilation)
-    if padding_mode == "threshold":
-        x = F.pad(x, sides)  # zeros lie below tau: the clamp lifts them to it
-        padding = 0
-    elif padding_mode != "ones":
-        raise ValueError(f"product_unit2d: unknown padding_mode {padding_mode!r}; expected 'ones' or 'threshold'")
-    return F.conv2d(
-        _log_clamped(x, threshold), weight, stride=stride, padding=padding, dilation=dilation, groups=groups
-    ).exp()
+    x = _images(x, weight, groups, "product_unit2d")
+    x, threshold, padding = _clamped_padding(
+        x, weight, threshold, stride, padding, dilation, padding_mode, "product_unit2d"
+    )
+    log_x = _log_clamped(x, threshold)
+    return F.conv2d(log_x, weight, None, stride, padding, dilation, groups).to(log_x.dtype).exp()
 
 
 def _log_clamped(x: Tensor, threshold: Tensor | float) -> Tensor:
@@ -128,26 +100,105 @@ def _log_clamped(x: Tensor, threshold: Tensor | float) -> Tensor:
     return torch.maximum(x, tau).log().masked_fill(x.isinf(), torch.nan)
 
 
+def _widened(x: Tensor) -> Tensor:
+    """Under autocast, half precision as float32, so that the unit's logarithm and exponential are of float32.
+
+    Autocast itself runs the matrix product or the convolution between them in half precision, so its result is cast
+    back before the exponential: ``exp(15)`` is 3.3e6, which float32 holds and float16, that ends at 65504, does not.
+    Half precision rounds the logarithms, the exponents and their sum ``z``.  The last alone changes the product by a
+    factor of up to ``exp(|z| * u)`` with ``u = 2**-11`` in float16 and ``2**-8`` in bfloat16: by 0.7 % and by 6 % at
+    ``z = 15``.
+    """
+    device = x.device.type
+    if x.dtype in (torch.float16, torch.bfloat16) and torch.amp.is_autocast_available(device):
+        return x.float() if torch.is_autocast_enabled(device) else x
+    return x
+
+
+def _vectors(x: Tensor, weight: Tensor, where: str) -> Tensor:
+    """The inputs of a dense unit, checked, and widened under autocast."""
+    _require_floating(x, where)
+    if weight.ndim != 2:
+        raise ValueError(f"{where}: expected weight (out_features, in_features), got {tuple(weight.shape)}")
+    in_features = weight.shape[1]
+    if x.ndim == 0 or x.shape[-1] != in_features:
+        raise ValueError(
+            f"{where}: expected inputs of shape (..., {in_features}), one for each column of weight "
+            f"{tuple(weight.shape)}, got {tuple(x.shape)}; make the last dimension {in_features}, or build the unit "
+            f"with in_features={x.shape[-1] if x.ndim else 1}"
+        )
+    return _widened(x)
+
+
+def _images(x: Tensor, weight: Tensor, groups: int, where: str) -> Tensor:
+    """The inputs of a convolutional unit, checked, and widened under autocast."""
+    _require_floating(x, where)
+    if weight.ndim != 4:
+        raise ValueError(f"{where}: expected weight (K, C / groups, kH, kW), got {tuple(weight.shape)}")
+    channels = weight.shape[1] * groups
+    if x.ndim not in (3, 4):
+        raise ValueError(
+            f"{where}: expected feature maps of shape (N, {channels}, H, W) or ({channels}, H, W), got "
+            f"{tuple(x.shape)} with {x.ndim} dimensions; reshape the input, or use "
+            f"{where.removesuffix('2d')} for vectors"
+        )
+    if x.shape[-3] != channels:
+        raise ValueError(
+            f"{where}: expected {channels} input channels for weight {tuple(weight.shape)} and groups={groups}, "
+            f"got {x.shape[-3]} in {tuple(x.shape)}; build the unit with in_channels={x.shape[-3]}, or put the "
+            "channels before height and width"
+        )
+    return _widened(x)
+
+
+def _clamped_padding(
+    x: Tensor,
+    weight: Tensor,
+    threshold: Tensor | float,
+    stride: int | tuple[int, int],
+    padding: int | tuple[int, int] | str,
+    dilation: int | tuple[int, int],
+    padding_mode: PaddingMode,
+    where: str,
+) -> tuple[Tensor, Tensor | float, int | tuple[int, int] | str]:
+    """Inputs, threshold and padding as the logarithm and the convolution after it want them, checked.
+
+    Returns:
+        ``x``, padded where a padded pixel counts as the threshold, the threshold, broadcast over the pixels, and the
+        padding that is left to the convolution.
+    """
+    _require_threshold(threshold, x.shape[-3], where)
+    if isinstance(threshold, Tensor) and threshold.ndim == 1:
+        threshold = threshold[:, None, None]  # (C, 1, 1): one value per channel
+    sides = _padding_per_side(weight, stride, padding, dilation, where)
+    if padding_mode == "threshold":
+        return F.pad(x, sides), threshold, 0  # zeros lie below tau: the clamp lifts them to it
+    if padding_mode != "ones":
+        raise ValueError(f"{where}: unknown padding_mode {padding_mode!r}; expected 'ones' or 'threshold'")
+    return x, threshold, padding
+
+
 def _padding_per_side(
     weight: Tensor,
     stride: int | tuple[int, int],
     padding: int | tuple[int, int] | str,
     dilation: int | tuple[int, int],
+    where: str,
 ) -> tuple[int, int, int, int]:
     """The padding of a convolution as :func:`torch.nn.functional.pad` wants it: left, right, top, bottom."""
     if padding == "valid":
         return 0, 0, 0, 0
     if padding == "same":
         if stride not in (1, (1, 1)):
-            raise ValueError(f"product_unit2d: padding='same' needs stride 1, got stride {stride}; give pixels")
+            raise ValueError(f"{where}: padding='same' needs stride 1, got stride {stride}; give pixels")
         dilation_h, dilation_w = (dilation, dilation) if isinstance(dilation, int) else dilation
         total_h, total_w = dilation_h * (weight.shape[2] - 1), dilation_w * (weight.shape[3] - 1)
         return total_w // 2, total_w - total_w // 2, total_h // 2, total_h - total_h // 2
     if isinstance(padding, str):
-        raise ValueError(f"product_unit2d: unknown padding {padding!r}; expected pixels, 'same' or 'valid'")
+        raise ValueError(f"{where}: unknown padding {padding!r}; expected pixels, 'same' or 'valid'")
     padding_h, padding_w = (padding, padding) if isinstance(padding, int) else padding
     if min(padding_h, padding_w) < 0:  # F.pad would crop
-        raise ValueError(f"product_unit2d: padding must not be negative, got {padding}")
+        raise ValueError(f"{where}: padding must not be negative, got {padding}")
     return padding_w, padding_w, padding_h, padding_h
 
 

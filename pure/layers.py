@@ -146,7 +146,7 @@ class ProductUnit(_ThresholdedUnit):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        _require_at_least(1, "ProductUnit", in_features=in_features, out_features=out_features)
+        _require_at_least(1, type(self).__name__, in_features=in_features, out_features=out_features)
         weight = torch.empty(out_features, in_features, device=device, dtype=dtype)
         super().__init__(weight, in_features, threshold, granularity, eps, init_a)
         self.in_features = in_features
@@ -205,29 +205,10 @@ class ProductUnit2d(_ThresholdedUnit):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        _require_at_least(
-            1,
-            "ProductUnit2d",
-            in_channels=in_channels,
-            out_channels=out_channels,
-            kernel_size=kernel_size,
-            stride=stride,
-            dilation=dilation,
-            groups=groups,
-        )
-        if in_channels % groups or out_channels % groups:
-            raise ValueError(
-                f"ProductUnit2d: groups={groups} must divide in_channels={in_channels} and out_channels={out_channels}"
-            )
+        name = type(self).__name__
+        _require_window(name, in_channels, out_channels, kernel_size, stride, padding, dilation, groups)
         if padding_mode not in ("ones", "threshold"):
-            raise ValueError(f"ProductUnit2d: unknown padding_mode {padding_mode!r}; expected 'ones' or 'threshold'")
-        if isinstance(padding, str):
-            if padding not in ("same", "valid"):
-                raise ValueError(f"ProductUnit2d: unknown padding {padding!r}; expected pixels, 'same' or 'valid'")
-            if padding == "same" and _pair(stride) != (1, 1):
-                raise ValueError(f"ProductUnit2d: padding='same' needs stride 1, got stride {stride}; give pixels")
-        else:
-            _require_at_least(0, "ProductUnit2d", padding=padding)
+            raise ValueError(f"{name}: unknown padding_mode {padding_mode!r}; expected 'ones' or 'threshold'")
         kernel = _pair(kernel_size)
         weight = torch.empty(out_channels, in_channels // groups, *kernel, device=device, dtype=dtype)
         super().__init__(weight, in_channels, threshold, granularity, eps, init_a)
@@ -255,15 +236,8 @@ class ProductUnit2d(_ThresholdedUnit):
 
     def extra_repr(self) -> str:
         """The sizes, and the settings that differ from the defaults."""
-        text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"
-        settings = {
-            "padding": (self.padding, (0, 0)),
-            "dilation": (self.dilation, (1, 1)),
-            "groups": (self.groups, 1),
-            "padding_mode": (self.padding_mode, "ones"),
-        }
-        text += "".join(f", {name}={value!r}" for name, (value, default) in settings.items() if value != default)
-        return text + self._settings_repr()
+        padding_mode = "" if self.padding_mode == "ones" else f", padding_mode={self.padding_mode!r}"
+        return _window_repr(self) + padding_mode + self._settings_repr()
 
 
 def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
@@ -278,6 +252,46 @@ def _require_at_least(minimum: int, layer: str, **sizes: int | tuple[int, int]) 
         if len(pair) != 2 or not all(isinstance(n, int) and n >= minimum for n in pair):
             kind = "" if isinstance(size, int) else "an integer, or (height, width) where there are two, "
             raise ValueError(f"{layer}: {name} must be {kind}at least {minimum}, got {size}")
+
+
+def _require_window(
+    layer: str,
+    in_channels: int,
+    out_channels: int,
+    kernel_size: int | tuple[int, int],
+    stride: int | tuple[int, int],
+    padding: int | tuple[int, int] | str,
+    dilation: int | tuple[int, int],
+    groups: int,
+) -> None:
+    _require_at_least(
+        1,
+        layer,
+        in_channels=in_channels,
+        out_channels=out_channels,
+        kernel_size=kernel_size,
+        stride=stride,
+        dilation=dilation,
+        groups=groups,
+    )
+    if in_channels % groups or out_channels % groups:
+        raise ValueError(
+            f"{layer}: groups={groups} must divide in_channels={in_channels} and out_channels={out_channels}"
+        )
+    if not isinstance(padding, str):
+        _require_at_least(0, layer, padding=padding)
+    elif padding not in ("same", "valid"):
+        raise ValueError(f"{layer}: unknown padding {padding!r}; expected pixels, 'same' or 'valid'")
+    elif padding == "same" and _pair(stride) != (1, 1):
+        raise ValueError(f"{layer}: padding='same' needs stride 1, got stride {stride}; give pixels")
+
+
+def _window_repr(unit: nn.Module) -> str:
+    """The settings of a convolution, the defaults left out, for ``extra_repr``."""
+    text = f"{unit.in_channels}, {unit.out_channels}, kernel_size={unit.kernel_size}, stride={unit.stride}"
+    defaults = {"padding": (0, 0), "dilation": (1, 1), "groups": 1}
+    values = {name: getattr(unit, name) for name in defaults}
+    return text + "".join(f", {name}={value!r}" for name, value in values.items() if value != defaults[name])
 
 
 def _fixed_threshold(layer: str, threshold: Any) -> float:
