@@ -47,7 +47,7 @@ class ProductUnitBlock(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(inplanes, planes, 3, stride=stride, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(planes)
-        self.unit = unit(planes, planes, 3, padding=1)
+        self.conv2 = unit(planes, planes, 3, padding=1)
         self.bn2 = nn.BatchNorm2d(planes)
         self.downsample = downsample
 
@@ -55,7 +55,7 @@ class ProductUnitBlock(nn.Module):
         """Feature maps ``(N, inplanes, H, W)`` to ``(N, planes, H / stride, W / stride)``."""
         identity = x if self.downsample is None else self.downsample(x)
         out = self.bn1(self.conv1(x))  # (N, planes, H / stride, W / stride)
-        out = self.bn2(self.unit(out))  # the same
+        out = self.bn2(self.conv2(out))  # the same
         return out + identity  # type: ignore[no-any-return]
 
 

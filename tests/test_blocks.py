@@ -26,7 +26,7 @@ def centre(weight: Tensor, value: float) -> None:
 def test_block_by_hand() -> None:
     block = ProductUnitBlock(2, 2, unit=partial(ProductUnit2d, threshold=0.5)).double().eval()
     centre(block.conv1.weight, 3.0)
-    centre(block.unit.weight, 2.0)
+    centre(block.conv2.weight, 2.0)
     nn.init.constant_(block.bn1.bias, 1.0)
     nn.init.constant_(block.bn2.bias, -10.0)
     x = torch.randn(2, 2, 4, 4, dtype=torch.float64)
@@ -37,25 +37,25 @@ def test_block_by_hand() -> None:
 
 def test_block_with_exponents_of_zero_adds_one_to_the_shortcut() -> None:
     block = ProductUnitBlock(3, 5, stride=2, downsample=shortcut_b(3, 5, 2)).double().eval()
-    nn.init.zeros_(block.unit.weight)
+    nn.init.zeros_(block.conv2.weight)
     x = torch.randn(2, 3, 6, 6, dtype=torch.float64)
     torch.testing.assert_close(block(x), block.downsample(x) + BN, rtol=1e-12, atol=1e-12)
 
 
 def test_block_order_and_sizes() -> None:
     block = ProductUnitBlock(3, 5, stride=2)
-    assert [name for name, _ in block.named_children()] == ["conv1", "bn1", "unit", "bn2"]
+    assert [name for name, _ in block.named_children()] == ["conv1", "bn1", "conv2", "bn2"]
     assert (block.conv1.kernel_size, block.conv1.stride, block.conv1.padding) == ((3, 3), (2, 2), (1, 1))
-    assert (block.unit.kernel_size, block.unit.stride, block.unit.padding) == ((3, 3), (1, 1), (1, 1))
+    assert (block.conv2.kernel_size, block.conv2.stride, block.conv2.padding) == ((3, 3), (1, 1), (1, 1))
     assert block.conv1.bias is None
-    assert (block.conv1.out_channels, block.unit.in_channels, block.unit.out_channels) == (5, 5, 5)
+    assert (block.conv1.out_channels, block.conv2.in_channels, block.conv2.out_channels) == (5, 5, 5)
     # one parameter, theta, more than the block of He et al.
     assert sum(p.numel() for p in block.parameters()) == sum(p.numel() for p in BasicBlock(3, 5).parameters()) + 1
 
 
 def test_the_unit_of_the_block_takes_its_settings() -> None:
     block = ProductUnitBlock(3, 5, unit=partial(ProductUnit2d, threshold="exp", granularity="channel", eps=0.5))
-    assert block.unit.threshold.tolist() == [1.5] * 5
+    assert block.conv2.threshold.tolist() == [1.5] * 5
 
 
 def test_shortcut_a_by_hand() -> None:

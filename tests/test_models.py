@@ -173,8 +173,8 @@ def forward_by_hand(model: nn.Module, x: Tensor, is_pure: bool, shortcut: str) -
             block, stride = f"layer{stage}.{i}", 2 if stage > 1 and i == 0 else 1
             y = norm(f"{block}.bn1", F.conv2d(x, state[f"{block}.conv1.weight"], stride=stride, padding=1))
             if is_pure:
-                tau = F.softplus(state[f"{block}.unit.theta"]) + 1e-7
-                y = product_unit2d(y, state[f"{block}.unit.weight"], tau, padding=1)
+                tau = F.softplus(state[f"{block}.conv2.theta"]) + 1e-7
+                y = product_unit2d(y, state[f"{block}.conv2.weight"], tau, padding=1)
             else:
                 y = F.conv2d(F.relu(y), state[f"{block}.conv2.weight"], padding=1)
             y = norm(f"{block}.bn2", y)
