@@ -122,7 +122,11 @@ def hardware(records: Iterable[RunRecord]) -> str:
     """What the runs ran on, in one sentence."""
     places = {
         f"{run.environment.device_name}"
-        + (f", {run.environment.threads} threads" if run.environment.device == "cpu" else "")
+        + (
+            f", {run.environment.threads} thread{'s' if run.environment.threads > 1 else ''}"
+            if run.environment.device == "cpu"
+            else ""
+        )
         + f", PyTorch {run.environment.torch}"
         for run in records
     }

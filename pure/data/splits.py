@@ -54,7 +54,7 @@ class Splits:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over every pixel and label of the three sets, in their order: the same hash, the same split."""
+        """SHA-256 over every pixel and label of the three sets, in their order; the same hash means the same split."""
         digest = hashlib.sha256()
         for split in (self.train, self.validation, self.test):
             for tensor in split:
