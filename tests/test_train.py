@@ -445,6 +445,10 @@ def test_another_test_set_changes_nothing_but_the_test(selection: str, monkeypat
 # Thresholds
 
 
+def units(network: nn.Module) -> list[str]:
+    return [name for name, module in network.named_modules() if isinstance(module, layers.ProductUnit2d)]
+
+
 @pytest.mark.parametrize(
     ("options", "start"),
     [
@@ -454,26 +458,26 @@ def test_another_test_set_changes_nothing_but_the_test(selection: str, monkeypat
     ],
 )
 def test_thresholds_of_layers(options: dict[str, Any], start: float) -> None:
-    found = thresholds(pure8(10, 1, **options))
-    assert list(found) == ["layer1.0.unit", "layer2.0.unit", "layer3.0.unit"]
+    network = pure8(10, 1, **options)
+    found = thresholds(network)
+    assert list(found) == units(network)
+    assert len(found) == 3
     assert list(found.values()) == pytest.approx([start] * 3, rel=1e-6)
 
 
 def test_thresholds_of_channels() -> None:
     network = pure8(10, 1, granularity="channel")
-    unit = network.get_submodule("layer1.0.unit")
+    first, second, third = units(network)
+    unit = network.get_submodule(first)
     assert isinstance(unit, layers.ProductUnit2d)
     with torch.no_grad():
         unit.theta[3] = 2.0  # type: ignore[index]
     found = thresholds(network)
-    assert {name: len(value) for name, value in found.items()} == {  # type: ignore[arg-type]
-        "layer1.0.unit": 16,
-        "layer2.0.unit": 32,
-        "layer3.0.unit": 64,
-    }
+    widths = {name: len(value) for name, value in found.items()}  # type: ignore[arg-type]
+    assert widths == {first: 16, second: 32, third: 64}
     expected = [math.log(2) + 1e-7] * 16
     expected[3] = math.log(1 + math.exp(2)) + 1e-7
-    assert found["layer1.0.unit"] == pytest.approx(expected, rel=1e-6)
+    assert found[first] == pytest.approx(expected, rel=1e-6)
 
 
 def test_thresholds_of_dense_units_and_of_none() -> None:
@@ -483,7 +487,7 @@ def test_thresholds_of_dense_units_and_of_none() -> None:
 
 def test_record_holds_the_thresholds_that_were_learnt(finished: tuple[Path, RunRecord]) -> None:
     _, record = finished
-    assert list(record.thresholds) == ["layer1.0.unit", "layer2.0.unit", "layer3.0.unit"]
+    assert list(record.thresholds) == units(pure8(10, 1))
     assert all(tau != pytest.approx(math.log(2), abs=1e-5) for tau in record.thresholds.values())  # they have moved
 
 
