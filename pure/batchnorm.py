@@ -1,0 +1,74 @@
+"""Statistics of batch normalisation, estimated anew for the weights as they are.
+
+Batch normalisation evaluates with running averages over the latest training batches, and those lag behind the weights.
+The outputs of a product unit are the exponential of a sum and so near log-normal: while the weights still move, a
+running variance that is a little too small lets single activations through that the following product units raise to
+powers.  After a short training the loss in evaluation mode can be absurd, or infinite, where the same network with the
+statistics of the batch itself is fine.  The cure changes no weight: one pass over the training images that averages the
+statistics of its batches (Izmailov et al., 2018, do the same after averaging weights).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.optim.swa_utils import update_bn
+
+__all__ = ["reestimate"]
+
+
+def reestimate(
+    network: nn.Module, loader: Iterable[Tensor | tuple[Tensor, ...]], device: torch.device | str | None = None
+) -> None:
+    """Replace the running statistics of every batch normalisation by averages over one pass, in place.
+
+    A thin layer over :func:`torch.optim.swa_utils.update_bn`.  The average is cumulative: each batch counts alike
+    whatever the layer's ``momentum``, a smaller last one too.  Give the training images, shuffled, in batches as large
+    as those of the training: the mean of the variances within batches leaves out what differs between them.
+
+    Args:
+        network: the network.  Its weights, each module's training mode and its ``momentum`` are as found afterwards.
+        loader: yields images ``(N, C, H, W)``, alone or first in a tuple or list, as a
+            :class:`pure.data.DeviceLoader` does.
+        device: where the images are moved to; None is the device of the statistics.
+
+    Raises:
+        ValueError: the network has no batch normalisation with running statistics, or the loader yields nothing; the
+            statistics are then as found.
+    """
+    layers = [module for module in network.modules() if isinstance(module, _BatchNorm)]
+    statistics = [layer.running_mean for layer in layers if layer.running_mean is not None]
+    if not statistics:
+        raise ValueError(
+            f"{type(network).__name__} has no batch normalisation with running statistics: there is nothing to "
+            "re-estimate, evaluate it as it is"
+        )
+    batches = _refuse_empty(loader)
+    training = {module: module.training for module in network.modules()}
+    momenta = {layer: layer.momentum for layer in layers}
+    try:
+        update_bn(batches, network, torch.device(device or statistics[0].device))
+    finally:  # update_bn gives every module the mode of the root, and restores nothing when a batch fails
+        for module, mode in training.items():
+            module.training = mode
+        for layer, momentum in momenta.items():
+            layer.momentum = momentum
+
+
+def _refuse_empty(loader: Iterable[Any]) -> Iterable[Any]:
+    """The batches of a loader; an empty one is refused before the statistics are reset."""
+    iterator = iter(loader)
+    try:
+        first = next(iterator)
+    except StopIteration:
+        raise ValueError("the loader yields no batch: there is nothing to re-estimate the statistics from") from None
+
+    def batches() -> Iterable[Any]:
+        yield first
+        yield from iterator
+
+    return batches()
