@@ -1,12 +1,13 @@
 """The residual blocks: figure 2 (b) of the paper beside the block of He et al. (2016), and the two shortcuts.
 
 The block of the ResNets is torchvision's :class:`~torchvision.models.resnet.BasicBlock`; the product-unit block takes
-the same arguments, so that one body builds both families.
+the same arguments and names its layers alike, so that one body builds both families.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import torch.nn.functional as F
@@ -15,9 +16,11 @@ from torchvision.models.resnet import BasicBlock
 
 from pure.layers import ProductUnit2d
 
-__all__ = ["BasicBlock", "ProductUnitBlock", "Shortcut", "ShortcutA", "shortcut_b"]
+__all__ = ["BasicBlock", "ProductUnitBlock", "Shortcut", "ShortcutA", "UnitNorm", "Units", "shortcut_b"]
 
 Shortcut = Literal["A", "B"]
+Units = Literal["second", "first", "both"]
+UnitNorm = Literal["both", "before", "after", "none"]
 
 
 class ProductUnitBlock(nn.Module):
@@ -25,12 +28,31 @@ class ProductUnitBlock(nn.Module):
 
     Input ``(N, inplanes, H, W)``, output ``(N, planes, H / stride, W / stride)``, both floating point.
 
+    The layers have torchvision's names, ``conv1``, ``bn1``, ``conv2``, ``bn2``: a state dict has the keys of a ResNet's
+    and ``theta`` for each product unit.  The defaults are the paper's block, the switches what ablations vary:
+
+    =========== ============================== ===============================
+    ``units``   layers of the block            BN before and after a unit
+    =========== ============================== ===============================
+    ``second``  conv - bn1 - unit - bn2        bn1 before, bn2 after
+    ``first``   unit - bn1 - conv - bn2        none before, bn1 after
+    ``both``    unit - bn1 - unit - bn2        bn1 before and after, bn2 after
+    =========== ============================== ===============================
+
     Args:
         inplanes: channels of the input.
         planes: channels of both layers and of the output.
-        stride: stride of the first convolution; the product unit keeps the size.
+        stride: stride of the first layer, be it convolution or product unit; the second keeps the size.
         downsample: the shortcut, a module that brings the input to the shape of the output; None is the identity.
-        unit: makes the product unit, called as :class:`pure.ProductUnit2d`; this is where its settings go in.
+        unit: makes a product unit, called as :class:`pure.ProductUnit2d`; this is where its settings go in.
+        units: which layer is a product unit.
+        unit_norm: the BN that stay next to a product unit.  One that stands on both sides, as between two units, stays
+            if either side is kept; one that is next to no unit always stays.  A dropped BN costs its ``2 * planes``
+            parameters, and nothing takes its place: the layers still have no bias.
+        relu_after_sum: a ReLU after the addition, which later descriptions of the block keep.
+
+    Raises:
+        ValueError: a switch has another value than its type names.
     """
 
     expansion = 1
@@ -42,21 +64,35 @@ class ProductUnitBlock(nn.Module):
         stride: int = 1,
         downsample: nn.Module | None = None,
         *,
-        unit: Callable[..., ProductUnit2d] = ProductUnit2d,
+        unit: Callable[..., nn.Module] = ProductUnit2d,
+        units: Units = "second",
+        unit_norm: UnitNorm = "both",
+        relu_after_sum: bool = False,
     ) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(inplanes, planes, 3, stride=stride, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(planes)
-        self.conv2 = unit(planes, planes, 3, padding=1)
-        self.bn2 = nn.BatchNorm2d(planes)
+        require_choice("units", units, ("second", "first", "both"))
+        require_choice("unit_norm", unit_norm, ("both", "before", "after", "none"))
+        require_choice("relu_after_sum", relu_after_sum, (False, True))
+        first, second = units != "second", units != "first"  # which layers are product units
+        before, after = unit_norm in ("both", "before"), unit_norm in ("both", "after")
+        convolution = partial(nn.Conv2d, bias=False)
+        self.conv1 = (unit if first else convolution)(inplanes, planes, 3, stride=stride, padding=1)
+        self.bn1 = _norm(planes, (first and after) or (second and before))
+        self.conv2 = (unit if second else convolution)(planes, planes, 3, padding=1)
+        self.bn2 = _norm(planes, after or not second)
         self.downsample = downsample
+        self.relu_after_sum = relu_after_sum
 
     def forward(self, x: Tensor) -> Tensor:
         """Feature maps ``(N, inplanes, H, W)`` to ``(N, planes, H / stride, W / stride)``."""
         identity = x if self.downsample is None else self.downsample(x)
         out = self.bn1(self.conv1(x))  # (N, planes, H / stride, W / stride)
-        out = self.bn2(self.conv2(out))  # the same
-        return out + identity  # type: ignore[no-any-return]
+        out = self.bn2(self.conv2(out)) + identity  # the same
+        return F.relu(out) if self.relu_after_sum else out
+
+    def extra_repr(self) -> str:
+        """The ReLU after the sum, the only switch that the layers do not show."""
+        return "relu_after_sum=True" if self.relu_after_sum else ""
 
 
 class ShortcutA(nn.Module):
@@ -109,3 +145,62 @@ def make_stage(
     layers = [block(inplanes, planes, stride, downsample, **options)]
     layers += [block(planes, planes, 1, None, **options) for _ in range(blocks - 1)]
     return nn.Sequential(*layers)
+
+
+# What every body of blocks shares
+
+
+def require_choice(option: str, value: object, choices: Sequence[object]) -> None:
+    """Raise a ValueError that names what is allowed, unless ``value`` is one of the choices."""
+    if value not in choices:
+        raise ValueError(f"unknown {option} {value!r}; expected {' or '.join(map(repr, choices))}")
+
+
+def require_sizes(num_classes: int, in_channels: int, blocks: Sequence[int], widths: Sequence[int]) -> None:
+    """Raise a ValueError unless all are positive integers, and stages and widths agree in number."""
+    if num_classes < 1 or in_channels < 1:
+        raise ValueError(f"num_classes={num_classes} and in_channels={in_channels} must both be at least 1")
+    if not _positive(widths):
+        raise ValueError(f"expected a list of positive integers for widths, one for each stage, got {widths!r}")
+    if not _positive(blocks) or len(blocks) != len(widths):
+        raise ValueError(
+            f"expected one positive number of blocks for each of the {len(widths)} stages, got {blocks!r}; other "
+            f"numbers of stages need as many widths"
+        )
+
+
+def require_pixels(x: Tensor, halvings: int) -> None:
+    """Raise a ValueError for images on which a layer of stride 2 would meet a single pixel and halve nothing.
+
+    Args:
+        x: images, ``(N, C, H, W)``.
+        halvings: number of layers of stride 2, each of which leaves ``ceil(H / 2)`` rows.
+    """
+    least = 2 ** (halvings - 1) + 1 if halvings else 1
+    height, width = x.shape[-2], x.shape[-1]
+    if height < least or width < least:
+        raise ValueError(
+            f"images of {height} x {width} pixels are too small for a network that halves them {halvings} times; it "
+            f"needs at least {least} x {least}: enlarge the images, or choose stem='cifar' or fewer stages"
+        )
+
+
+def initialise_convolutions(network: nn.Module) -> None:
+    """Kaiming normal by fan_out for every convolution (section 4.1.2).
+
+    The rest is right as made: BN starts at weight 1 and bias 0, product units draw their own exponents (they are no
+    :class:`torch.nn.Conv2d`, so this loop leaves them alone), and the linear layer, which the paper does not mention,
+    keeps PyTorch's default as in torchvision's ResNet.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+
+def _positive(values: Sequence[int]) -> bool:
+    """Whether these are integers, one or more and all above zero."""
+    return isinstance(values, Sequence) and len(values) > 0 and all(isinstance(n, int) and n > 0 for n in values)
+
+
+def _norm(planes: int, kept: bool) -> nn.Module:
+    return nn.BatchNorm2d(planes) if kept else nn.Identity()
