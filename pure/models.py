@@ -63,26 +63,23 @@ def _family_and_depth(name: str) -> tuple[str, int]:
 def create_model(name: str, num_classes: int = 10, in_channels: int = 3, **options: Any) -> nn.Module:
     """A network by name, initialised as section 4.1.2 says, with random weights.
 
-    ====================== =============================================================================================
-    networks               options
-    ====================== =============================================================================================
-    pure20 ... pure272,    ``blocks``, ``widths``: one number for each stage; any depth by a list of blocks.
-    pure18, pure34         ``stem``: ``"cifar"`` or ``"imagenet"``.  ``shortcut``: ``"A"`` or ``"B"``.
-                           ``relu_in_stem``, ``relu_after_sum``, ``units``, ``unit_norm``: the switches of
-                           :class:`pure.blocks.ProductUnitBlock`, and a ReLU after the stem.
-                           ``unit``: ``"paper"``, ``"stabilised"`` or ``"complex"``, with the settings of
-                           :class:`pure.ProductUnit2d`, :class:`pure.stabilised.StabilisedProductUnit2d` or
-                           :class:`pure.complex.ComplexProductUnit2d`.
-    resnet20 ... resnet110 ``blocks``, ``widths``, ``stem``, ``shortcut``.
-    resnet18 ... resnet152 ``blocks``, ``stem``; torchvision's own.
-    preact_resnet...       ``blocks``, ``widths``, ``shortcut``.
-    ====================== =============================================================================================
+    Each family has its options:
+
+    - ``pure...``: ``blocks`` and ``widths``, one number for each stage, so any depth; ``stem``, ``"cifar"`` or
+      ``"imagenet"``; ``shortcut``, ``"A"`` or ``"B"``; ``relu_in_stem``, a ReLU that the paper has not; the switches of
+      :class:`pure.blocks.ProductUnitBlock`, ``units``, ``unit_norm`` and ``relu_after_sum``; and ``unit``, ``"paper"``,
+      ``"stabilised"`` or ``"complex"``, with the settings of :class:`pure.ProductUnit2d` (``threshold``,
+      ``granularity``, ``eps``, ``init_a``, ``padding_mode``), :class:`pure.stabilised.StabilisedProductUnit2d` or
+      :class:`pure.complex.ComplexProductUnit2d`; the last needs ``eps > 0`` where a ReLU leaves zeros in front of it.
+    - ``resnet20``, 32, 44, 56, 110: ``blocks``, ``widths``, ``stem``, ``shortcut``.
+    - ``resnet18``, 34, 50, 101, 152, torchvision's own: ``blocks``, ``stem``.
+    - ``preact_resnet...``: ``blocks``, ``widths``, ``shortcut``.
 
     Args:
         name: one of :func:`list_models`.
         num_classes: length of the output.
         in_channels: channels of the input images.
-        **options: as in the table.
+        **options: as listed above.
 
     Returns:
         A module from images ``(N, in_channels, H, W)``, floating point, to logits ``(N, num_classes)``.
