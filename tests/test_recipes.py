@@ -45,7 +45,7 @@ def test_family_of_every_network() -> None:
     families = {name: family_of(name) for name in list_models()}
     assert families["pure20"] == families["pure272"] == "pure"
     assert families["resnet20"] == families["resnet110"] == "resnet"
-    assert all(name.startswith(family) for name, family in families.items())
+    assert all(family in name for name, family in families.items())
 
 
 # The schedule

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pure import data, layers, models, records, train
+from pure.blocks import BasicBlock, ProductUnitBlock
 from pure.data import ImageSet, Splits
+from pure.models import ResidualNetwork
 from pure.recipes import get_recipe
 from pure.records import RECORD_NAME, RunRecord
 from pure.train import WEIGHTS_NAME, fit, load_run, main, predict, run_folder, thresholds
@@ -30,13 +33,15 @@ QUICK = {"epochs": 1, "batch_size": 128}
 """Not to learn anything: to run through every line."""
 
 
-def pure8(num_classes: int, in_channels: int, **options: Any) -> nn.Module:
+def pure8(num_classes: int, in_channels: int, **unit: Any) -> nn.Module:
     """One block in each stage: the smallest network of the family, in a third of PURe20's time."""
-    return models._cifar_pure(8, num_classes, in_channels, options.pop("shortcut", "B"), **options)
+    block = partial(ProductUnitBlock, unit=partial(layers.ProductUnit2d, **unit))
+    return ResidualNetwork(block, [1, 1, 1], num_classes=num_classes, in_channels=in_channels)
 
 
 def resnet8(num_classes: int, in_channels: int) -> nn.Module:
-    return models._cifar_resnet(8, num_classes, in_channels, "A")
+    sizes = {"num_classes": num_classes, "in_channels": in_channels}
+    return ResidualNetwork(BasicBlock, [1, 1, 1], shortcut="A", activation=nn.ReLU, **sizes)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -636,7 +641,7 @@ def test_command_line_in_a_process_of_its_own(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["--recipe", "digit"], "unknown recipe 'digit'; did you mean 'digits'?"),
-        (["--model", "pur20"], "unknown model 'pur20'; did you mean pure20"),
+        (["--model", "pur20"], "unknown model 'pur20'; did you mean pure"),
         (["--set", "weightdecay=0"], "has no field 'weightdecay'; did you mean 'weight_decay'?"),
         (["--set", "lr"], "--set expects FIELD=VALUE, got 'lr'; for example --set lr=0.05"),
         (["--set", "lr=fast"], "lr\n  Input should be a valid number"),

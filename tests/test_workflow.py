@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -404,17 +403,3 @@ def test_a_run_that_fails_does_not_stop_the_others(batch: Batch, capsys: pytest.
         assert f"failed\n  {text}\n  what it got to: " in output.out
         assert "[2/2] digits pure20 seed 1: training ... 0 s, test accuracy" in output.out
         assert "1 of 2 runs failed" in output.err
-
-
-def test_the_scripts_can_be_called_from_anywhere(tmp_path: Path) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "workflow" / "run.py"), "none.yaml", "--out", "r", "--notebooks", "n"],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "none.yaml" in done.stderr
