@@ -105,14 +105,15 @@ def imported_packages(path: Path) -> set[str]:
 
 
 def test_the_package_declares_what_it_imports() -> None:
-    """A plain installation has what networks and training need; tables and figures come with the extra ``book``."""
+    """A plain installation has what networks and training need; extras bring the rest."""
     distributions = packages_distributions()
     base = {canonicalize_name(Requirement(text).name) for text in PROJECT["dependencies"]}
-    book = base | {canonicalize_name(Requirement(text).name) for text in EXTRAS["book"]}
+    extra_of = {"diagrams": "book", "report": "book", "style": "book", "timm": "timm"}
     files = sorted((ROOT / "pure").rglob("*.py"))
     assert files
     for path in files:
-        declared = book if path.stem in {"report", "style"} else base
+        extra = EXTRAS[extra_of[path.stem]] if path.stem in extra_of else []
+        declared = base | {canonicalize_name(Requirement(text).name) for text in extra}
         for name in imported_packages(path) - sys.stdlib_module_names - {"pure"}:
             assert {canonicalize_name(each) for each in distributions[name]} & declared, f"{path.name} imports {name}"
 
