@@ -6,6 +6,14 @@ a logarithm and an exponential (eqs. 2 and 5), so that the matrix product or the
 work::
 
     y = prod_i max(x_i, tau) ** w_i  =  exp(sum_i w_i * log(max(x_i, tau)))
+
+Under autocast the logarithm and the exponential stay in float32, and so does the output; only the sum ``z`` between
+them is lowered.  ``exp(15)``, as trained networks have it, is 3.3e6: float32 holds it, while float16, which ends at
+65504, would make it infinite, as a network wholly in float16 does.  Two costs remain.  Half precision rounds ``z``,
+and the product thereby by a factor of up to ``exp(|z| * u)`` with ``u = 2**-11`` in float16 and ``2**-8`` in
+bfloat16: 0.7 % and 6 % at ``z = 15``, to which the rounded logarithms and exponents add.  And the gradient of ``z``,
+``y`` times that of ``y``, is lowered too: it can overflow float16, where a ``GradScaler`` skips the step; bfloat16
+has the range.
 """
 
 from __future__ import annotations
@@ -101,14 +109,7 @@ def _log_clamped(x: Tensor, threshold: Tensor | float) -> Tensor:
 
 
 def _widened(x: Tensor) -> Tensor:
-    """Under autocast, half precision as float32, so that the unit's logarithm and exponential are of float32.
-
-    Autocast itself runs the matrix product or the convolution between them in half precision, so its result is cast
-    back before the exponential: ``exp(15)`` is 3.3e6, which float32 holds and float16, that ends at 65504, does not.
-    Half precision rounds the logarithms, the exponents and their sum ``z``.  The last alone changes the product by a
-    factor of up to ``exp(|z| * u)`` with ``u = 2**-11`` in float16 and ``2**-8`` in bfloat16: by 0.7 % and by 6 % at
-    ``z = 15``.
-    """
+    """Under autocast, half precision as float32, so that the unit's logarithm and exponential are of float32."""
     device = x.device.type
     if x.dtype in (torch.float16, torch.bfloat16) and torch.amp.is_autocast_available(device):
         return x.float() if torch.is_autocast_enabled(device) else x
