@@ -180,10 +180,10 @@ def test_a_product_beyond_float16_survives_autocast(device: str, dtype: torch.dt
         pytest.skip("no CUDA device")
     unit = pure.ProductUnit2d(1, 1, 1, threshold=1.0).to(device)
     nn.init.constant_(unit.weight, 15.0)
-    x = torch.full((1, 1, 1, 1), torch.e, device=device)
+    x = torch.full((1, 1, 1, 1), torch.e, device=device, dtype=dtype)  # what a lowered convolution hands on
     with torch.autocast(device, dtype):
         product = unit(x)
-    assert product.item() == pytest.approx(torch.e**15, rel=15 * torch.finfo(dtype).eps)
+    assert product.item() == pytest.approx(torch.e**15, rel=20 * torch.finfo(dtype).eps)
     assert product.item() > torch.finfo(torch.float16).max
 
 
