@@ -36,7 +36,6 @@ from pure.style import COLOURS, PALETTE, use
 use()
 torch.set_num_threads(1)  # one order of summation: the same numbers in every run
 torch.set_default_dtype(torch.float64)
-SMALLEST = torch.finfo(torch.float64).tiny  # lets a difference of zero appear on a logarithmic axis
 
 # %% [markdown]
 # ## Why products
@@ -49,7 +48,7 @@ SMALLEST = torch.finfo(torch.float64).tiny  # lets a difference of zero appear o
 # y = \prod_{i=1}^{n} x_i^{\,w_i}
 # $$ (eq-product)
 #
-# Its steep and winding error surface made it hard to train {cite}`leerink1994learning`; later work used it in shallow
+# Local minima of its error made it hard to train {cite}`leerink1994learning`; later work used it in shallow
 # networks, for functions {cite}`dellen2019function` and the masses of atomic nuclei {cite}`dellen2023nuclear`. The
 # paper that this book reproduces {cite}`li2025pure` puts it into deep residual networks {cite}`he2016deep`.
 #
@@ -68,7 +67,7 @@ SMALLEST = torch.finfo(torch.float64).tiny  # lets a difference of zero appear o
 generator = torch.Generator().manual_seed(0)
 factors, cases = 3 * 3 * 16, 2000
 x = torch.empty(cases, factors).uniform_(0.7, 4, generator=generator)
-spread = torch.logspace(-4, -0.3, cases)[:, None]  # from almost constant units to steep ones
+spread = torch.logspace(-3, 0.3, cases)[:, None]  # from almost constant units to steep ones
 w = torch.randn(cases, factors, generator=generator) * spread
 
 explicit = (x**w).prod(1)  # equation (1), factor by factor
@@ -94,20 +93,19 @@ print("single precision, below 1e-4: ", bool((difference[torch.float32] < 1e-4).
 fig, ax = plt.subplots(figsize=(7, 3))
 argument = explicit.log().abs()
 for (dtype, values), colour in zip(difference.items(), PALETTE[:2], strict=True):
-    name, epsilon = str(dtype).removeprefix("torch."), torch.finfo(dtype).eps
-    shown = values > 0
-    ax.scatter(argument[shown], values[shown], s=3, color=colour, alpha=0.4, linewidths=0, rasterized=True)
-    ax.axhline(epsilon, color=colour, linestyle="--", linewidth=1)
-    ax.text(argument.min() / 2, epsilon * 1.6, f"rounding step of {name}", color=colour, fontsize=8)
-ax.set(xscale="log", yscale="log", xlim=(argument.min() / 2, argument.max() * 2))
-ax.set(xlabel=r"$|\sum_i w_i \log x_i|$, what the exponential is taken of", ylabel="relative difference")
+    name, shown = str(dtype).removeprefix("torch."), values > 0  # where the two forms agree in every bit: no dot
+    ax.scatter(argument[shown], values[shown], s=4, color=colour, alpha=0.4, linewidths=0, label=name)
+    ax.axhline(torch.finfo(dtype).eps, color=colour, linestyle="--", linewidth=1, label=f"rounding step of {name}")
+ax.set(xscale="log", yscale="log", xlim=(argument.min() / 1.5, argument.max() * 1.5))
+ax.set(xlabel=r"$|\log y|$, the size of what the exponential is taken of", ylabel="relative difference")
 ax.set_title("Log form against explicit product")
+ax.legend(loc=(0.03, 0.4), ncols=2)
 plt.show()
 
 # %% [markdown]
 # **How to read it.** Each dot is one unit, and each dashed line the relative distance between neighbouring numbers of
-# that precision. The difference is rounding, and it grows with the exponential's argument: an error there, however
-# small, becomes a relative error of the result.
+# that precision. The difference is rounding. It grows where the exponential's argument is large, because an absolute
+# error of the argument is a relative error of the result.
 #
 # **What it does not show.** Which precision a trained network needs. Here the inputs are positive and the exponents
 # random; deep inside a network both are what training made of them.
@@ -231,7 +229,8 @@ curves = {
 }
 for ax, (title, lines) in zip(axes, curves.items(), strict=True):
     for w, line, colour in zip(exponents, lines.T, PALETTE[:5], strict=True):
-        ax.plot(x, line, color=colour, label=f"$w={w:g}$")
+        ax.plot(x[below], line[below], color=colour, label=f"$w={w:g}$")
+        ax.plot(x[~below], line[~below], color=colour)  # apart, so that a jump is not drawn as a slope
     ax.axvline(unit.threshold.item(), color=COLOURS["neutral"], linestyle=":", linewidth=1)
     ax.set(xlabel="$x$", title=title)
 axes[0].set_ylim(top=5)
@@ -307,7 +306,7 @@ SEEDS = range(5)
 
 def learn(model: nn.Module, inputs: Tensor, targets: Tensor) -> None:
     """Least squares by Adam, then L-BFGS, on all examples at once."""
-    adam = torch.optim.Adam(model.parameters(), lr=0.02)
+    adam = torch.optim.Adam(model.parameters(), lr=0.02, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, T_max=400)
 
     def step(optimiser: torch.optim.Optimizer) -> Tensor:
@@ -368,7 +367,7 @@ for seed in SEEDS:
 
 # %%
 summary = errors.groupby(["function", "parameters", "model"])[["inside", "outside"]].agg(["median", "max"])
-summary.map(lambda error: f"{100 * error:.2g} %" if error > 1e-6 else f"{100 * error:.0e} %")
+summary.map(lambda error: f"{100 * error:.3g} %")
 
 # %% tags=["nbval-check-output"]
 median = errors.groupby(["function", "model"])[["inside", "outside"]].median()
@@ -397,7 +396,7 @@ for ax, (function, target) in zip(axes, TARGETS.items(), strict=True):
         ax.plot(ray, answers.median(0).values, label=name, **style)
     ax.plot(ray[::12], target(diagonal)[::12, 0], "o", color="black", markersize=2, label="the function", zorder=5)
     ax.axvspan(*inside, color=COLOURS["neutral"], alpha=0.12, linewidth=0, label="range of the examples")
-    ax.set(title=formulas[function], xlabel="$x = y = z$", ylim=(-2, 1.15 * float(target(diagonal).max())))
+    ax.set(title=formulas[function], xlabel="$x = y = z$", ylim=(-2, 1.15 * target(diagonal).max().item()))
 axes[0].set_ylabel("answer (median of five seeds)")
 handles, labels = axes[0].get_legend_handles_labels()
 fig.legend(handles, labels, loc="outside lower center", ncols=3)
@@ -448,7 +447,7 @@ filters = {
 for layer in filters.values():
     layer.requires_grad_(False).weight.copy_(edge)
 
-strengths = torch.logspace(-2, 2, 24, base=2)  # from a quarter to four times the light; an even number leaves out 1
+strengths = torch.logspace(-2, 2, 25, base=2)  # from a quarter to four times the light
 
 
 def change(layer: nn.Module, strength: Tensor) -> float:
@@ -473,25 +472,29 @@ print("images:", len(digits))
 print("ratio, largest change below 1e-13:", bool(changes["ratio"].max() < 1e-13))
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "A digit under three lights, its differences and its ratios"}}
-column = torch.linspace(0.4, 1.6, 8)
-lights = {"as it is": torch.ones(8), "a quarter of the light": torch.full((8,), 0.25), "light from the right": column}
+lights = {
+    "as it is": torch.ones(8),
+    "a quarter of the light": torch.full((8,), 0.25),
+    "light from the right": torch.linspace(0.4, 1.6, 8),  # a factor for each column
+}
 fig, axes = plt.subplots(3, 3, figsize=(7, 6))
-for row, (light, strength) in zip(axes, lights.items(), strict=True):
+for i, (light, strength) in enumerate(lights.items()):
     lit = digits[7:8] * strength
     images = {
         "image": (lit, {"cmap": "gray", "vmin": 0, "vmax": 1.6}),
-        "difference of neighbours": (filters["difference"](lit), {"cmap": "RdBu_r", "vmin": -1, "vmax": 1}),
+        "difference of neighbours": (filters["difference"](lit), {"cmap": "RdBu_r", "vmin": -1.5, "vmax": 1.5}),
         "ratio of neighbours (log$_2$)": (filters["ratio"](lit).log2(), {"cmap": "RdBu_r", "vmin": -4, "vmax": 4}),
     }
-    for ax, (title, (image, colours)) in zip(row, images.items(), strict=True):
+    for j, (title, (image, colours)) in enumerate(images.items()):
+        ax = axes[i, j]
         drawn = ax.imshow(image[0, 0], **colours)
         ax.set(xticks=[], yticks=[])
         ax.grid(visible=False)
         ax.spines[:].set_visible(False)
-        if row is axes[0]:
+        if i == 0:
             ax.set_title(title)
-            fig.colorbar(drawn, ax=axes[:, list(row).index(ax)], location="bottom", shrink=0.9, aspect=30)
-    row[0].set_ylabel(light)
+            fig.colorbar(drawn, ax=axes[:, j], location="bottom", shrink=0.9, aspect=30)
+    axes[i, 0].set_ylabel(light)
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "How much the answers change with the light, for three filters"}}
 fig, ax = plt.subplots(figsize=(7, 3.2))
@@ -501,19 +504,19 @@ styles = {
     "ratio, threshold of a new layer": {"color": COLOURS["pure"], "linestyle": "--"},
 }
 for name, style in styles.items():
-    ax.plot(changes.index, changes[name].clip(lower=SMALLEST), marker="o", markersize=2.5, label=name, **style)
-ax.set(xscale="log", yscale="log", ylim=(1e-17, 1e2), xlabel="strength of the light (1: as it is)")
+    ax.plot(changes.index, changes[name], marker="o", markersize=2.5, label=name, **style)
+ax.set(xscale="log", xlabel="strength of the light (1: as it is)")
 ax.set_xticks([0.25, 0.5, 1, 2, 4], labels=["1/4", "1/2", "1", "2", "4"])
 ax.minorticks_off()
 ax.set_ylabel("change of the answer\n(standard deviations)")
 ax.set_title("All digits under another light")
-ax.legend(loc="center left")
+ax.legend(loc="upper left")
 plt.show()
 
 # %% [markdown]
 # **How to read it.** In the pictures, dimming bleaches the differences and leaves the ratios as they were. Light that
 # falls in from one side leaves a trace in the ratios, because two neighbours no longer get the same amount of it. In
-# the curves, the ratio stays at rounding. But the dashed line is the very same unit with the threshold of a new layer:
+# the curves, the ratio stays at zero. But the dashed line is the very same unit with the threshold of a new layer:
 # most pixels lie below it, and the answer depends on the light after all.
 #
 # **What it does not show.** That a product-unit network is indifferent to light. Its units see the output of a

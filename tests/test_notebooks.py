@@ -1,0 +1,106 @@
+"""The notebooks define no networks and can be launched, and their stored copies are theirs.
+
+That they compute what is stored, nbval tests: pytest's settings let it collect ``tests/stored`` itself.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import jupytext
+import nbformat
+import pytest
+from nbformat import NotebookNode, v4
+from store_notebooks import ROOT, STORED, TAG, is_chosen, light_notebooks, store, stored_path
+
+NOTEBOOKS = sorted([*(ROOT / "notebooks").rglob("*.py"), *(ROOT / "book").glob("*.py")])
+
+
+def names(paths: list[Path]) -> list[str]:
+    return [path.relative_to(ROOT).as_posix() for path in paths]
+
+
+def nbval(*notebooks: Path) -> subprocess.CompletedProcess[str]:
+    """Run nbval alone, without this project's settings: it compares the cells that carry the tag."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", os.devnull, "--rootdir", str(ROOT)]
+    options = ["--nbval-lax", "--nbval-current-env", *map(str, notebooks)]
+    return subprocess.run([*command, *options], cwd=ROOT, capture_output=True, text=True, timeout=600)
+
+
+def passed(run: subprocess.CompletedProcess[str]) -> int:
+    found = re.search(r"(\d+) passed", run.stdout)
+    return int(found[1]) if found else 0
+
+
+@pytest.fixture(scope="module")
+def small_notebook(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A stored notebook of two cells; the output of the second is chosen."""
+    folder = tmp_path_factory.mktemp("small")
+    (folder / "small.py").write_text(f'# %%\nprint("not chosen")\n\n# %% tags=["{TAG}"]\nprint(6 * 7)\n')
+    store(folder / "small.py", folder / "small.ipynb")
+    return folder / "small.ipynb"
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=names(NOTEBOOKS))
+def test_header_names_the_kernel_that_every_hub_has(notebook: Path) -> None:
+    assert jupytext.read(notebook, fmt="py:percent").metadata["kernelspec"]["name"] == "python3"
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=names(NOTEBOOKS))
+def test_notebooks_define_no_networks(notebook: Path) -> None:
+    bases = [
+        ast.unparse(base)
+        for node in ast.walk(ast.parse(notebook.read_text()))
+        if isinstance(node, ast.ClassDef)
+        for base in node.bases
+    ]
+    assert not [base for base in bases if base.rpartition(".")[2] == "Module"], "networks belong into pure/"
+
+
+def test_every_light_notebook_is_stored_and_no_other() -> None:
+    assert sorted(STORED.glob("*.ipynb")) == [stored_path(notebook) for notebook in light_notebooks()], (
+        "run: make store"
+    )
+
+
+@pytest.mark.parametrize("notebook", light_notebooks(), ids=names(light_notebooks()))
+def test_stored_copy_has_the_cells_of_the_notebook(notebook: Path) -> None:
+    def cells(document: NotebookNode) -> list[tuple[str, str, bool]]:
+        return [(cell.cell_type, cell.source, is_chosen(cell)) for cell in document.cells]
+
+    now = cells(jupytext.read(notebook, fmt="py:percent"))
+    assert cells(nbformat.read(stored_path(notebook), as_version=4)) == now, "the notebook has changed; run: make store"
+
+
+@pytest.mark.parametrize("notebook", light_notebooks(), ids=names(light_notebooks()))
+def test_stored_copy_holds_the_chosen_outputs_and_no_others(notebook: Path) -> None:
+    stored = nbformat.read(stored_path(notebook), as_version=4)
+    code = [cell for cell in stored.cells if cell.cell_type == "code"]
+    assert any(map(is_chosen, code)), "without a chosen cell nbval compares nothing"
+    assert [bool(cell.outputs) for cell in code] == [is_chosen(cell) for cell in code]
+    assert stored_path(notebook).stat().st_size < 200_000
+
+
+def test_nbval_compares_the_chosen_output(small_notebook: Path, tmp_path: Path) -> None:
+    run = nbval(small_notebook)
+    assert run.returncode == 0, run.stdout
+    assert passed(run) == 2
+
+    tampered = nbformat.read(small_notebook, as_version=4)
+    assert tampered.cells[1].outputs[0].text == "42\n"
+    tampered.cells[1].outputs[0].text = "41\n"
+    nbformat.write(tampered, tmp_path / "tampered.ipynb")
+    run = nbval(tmp_path / "tampered.ipynb")
+    assert run.returncode == 1
+    assert "1 failed" in run.stdout
+
+
+def test_a_failing_cell_fails_even_if_it_is_not_chosen(tmp_path: Path) -> None:
+    notebook = v4.new_notebook(cells=[v4.new_code_cell("assert 1 + 1 == 3")])
+    nbformat.write(notebook, tmp_path / "failing.ipynb")
+    assert nbval(tmp_path / "failing.ipynb").returncode == 1
