@@ -19,8 +19,9 @@ inputs by ``c > 0`` scales it by :math:`c^{\sum_i w_i}`.
 *At x = 0* the logarithm is minus infinity.  The unit takes the limit in which all zeros among the factors are one
 :math:`\epsilon \to 0^+`: with :math:`e = \sum_i w_i\,[x_i = 0]` it is 0 for :math:`e > 0`, infinite for :math:`e < 0`,
 and a factor of one for :math:`e = 0`, as :math:`0^0 = 1` in Python.  One zero thus decides a whole product, and zeros
-get no gradient; next to zero the gradient :math:`w\,y / x` has no bound.  Where zeros are common, after a ReLU for
-instance, give ``eps > 0``: magnitudes below it count as ``eps``.
+get no gradient; next to zero the gradient :math:`w\,y / x` has no bound, and through several layers such gradients
+multiply.  With ``eps > 0``, magnitudes below it count as ``eps``: give it where zeros are common, after a ReLU for
+instance, and in deep networks, there with clipped gradients.
 
 The sums ``z``, ``h`` and, with ``eps = 0``, ``e`` are three matrix products or convolutions with the same exponents.
 """
