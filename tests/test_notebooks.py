@@ -86,6 +86,14 @@ def test_stored_copy_holds_the_chosen_outputs_and_no_others(notebook: Path) -> N
     assert stored_path(notebook).stat().st_size < 200_000
 
 
+def test_this_run_of_pytest_collects_the_stored_notebooks(pytestconfig: pytest.Config) -> None:
+    """Without the option pytest would pass over ``tests/stored`` and say nothing."""
+    assert pytestconfig.option.nbval_lax, "the settings of pytest in pyproject.toml must hold --nbval-lax"
+    assert pytestconfig.option.nbval_current_env, (
+        "the settings of pytest in pyproject.toml must hold --nbval-current-env"
+    )
+
+
 def test_nbval_compares_the_chosen_output(small_notebook: Path, tmp_path: Path) -> None:
     run = nbval(small_notebook)
     assert run.returncode == 0, run.stdout
