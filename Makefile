@@ -12,6 +12,8 @@ BIN := $(VENV)/bin
 # Touched when an installation is complete: one that was interrupted starts again, and pip keeps what is there already.
 LOCKED := $(VENV)/.locked
 INSTALLED := $(VENV)/.installed
+# Networks this small gain little by a second thread, and lose several times over where another process has the core.
+export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
 .PHONY: help book test lint format store lock clean

@@ -251,5 +251,5 @@ def _real_exp(z: Tensor, h: Tensor, e: Tensor | None = None) -> Tensor:
 
 
 def _require_eps(where: str, eps: float) -> None:
-    if not (eps >= 0 and math.isfinite(eps)):
+    if not 0 <= eps < math.inf:  # no math.isfinite: torch.compile can trace a comparison
         raise ValueError(f"{where}: eps must be finite and not negative, got {eps}; 0 keeps powers of zero")

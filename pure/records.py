@@ -55,7 +55,7 @@ class ModelSummary(_Part):
     """
 
     name: str
-    options: dict[str, str | float | int | bool]
+    options: dict[str, str | float | int | bool | tuple[int, ...] | None]
     parameters: int
 
 

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from pure.records import RunRecord, load_all, write_atomically
 from pure.style import COLOURS
+from pure.summary import display_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,8 +42,6 @@ __all__ = [
 ]
 
 BEGIN, END = "<!-- table from the records: begin -->", "<!-- table from the records: end -->"
-
-_NAMES = {"pure": "PURe", "resnet": "ResNet"}
 
 
 def accuracy_table(records: Iterable[RunRecord]) -> pd.DataFrame:
@@ -288,9 +287,8 @@ def _groups(records: Iterable[RunRecord]) -> list[list[RunRecord]]:
 
 def _title(run: RunRecord) -> str:
     """``PURe20``, with its options behind it."""
-    depth = run.model.name.removeprefix(run.recipe.family)
     options = ", ".join(f"{name}={value}" for name, value in sorted(run.model.options.items()))
-    return _NAMES[run.recipe.family] + depth + (f" ({options})" if options else "")
+    return display_name(run.model.name) + (f" ({options})" if options else "")
 
 
 def _recipe_title(run: RunRecord) -> str:

@@ -175,7 +175,7 @@ def thresholds(network: nn.Module) -> dict[str, float | tuple[float, ...]]:
     """The threshold of every product unit of a network by name: one value, or one for each channel."""
     values: dict[str, float | tuple[float, ...]] = {}
     for name, module in network.named_modules():
-        if isinstance(module, (ProductUnit, ProductUnit2d)):
+        if isinstance(module, (ProductUnit, ProductUnit2d)):  # the stabilised units are among them
             tau = module.threshold.detach().cpu().tolist()
             values[name] = tuple(tau) if isinstance(tau, list) else tau
     return values
@@ -319,12 +319,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, help="fixes initialisation, order and augmentation")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for record and weights")
     parser.add_argument("--epochs", type=int, help="train shorter or longer; the milestones move along")
-    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="override a recipe's field")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="override a recipe's field")
+    parser.add_argument(
+        "--option", action="append", default=[], metavar="NAME=VALUE", help="an option of the network, as shortcut=A"
+    )
     parser.add_argument("--device", help="cpu, cuda, cuda:1, ...; by default a GPU if there is one")
     parser.add_argument("--overwrite", action="store_true", help="replace a finished record in DIR")
     options = parser.parse_args(arguments)
     try:
-        overrides = dict(_parse_override(text) for text in options.set)
+        overrides = dict(_parse_setting("--set", text) for text in options.set)
         if options.epochs is not None:
             overrides["epochs"] = options.epochs
         record = fit(
@@ -333,6 +336,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             seed=options.seed,
             out=options.out,
             overrides=overrides,
+            model_options=dict(_parse_setting("--option", text) for text in options.option),
             device=options.device,
             overwrite=options.overwrite,
         )
@@ -347,14 +351,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parse_override(text: str) -> tuple[str, Any]:
-    field, equals, value = text.partition("=")
+def _parse_setting(flag: str, text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
     if not equals:
-        raise ValueError(f"--set expects FIELD=VALUE, got {text!r}; for example --set lr=0.05")
+        raise ValueError(f"{flag} expects NAME=VALUE, got {text!r}; for example --set lr=0.05 or --option shortcut=A")
     try:
-        return field, ast.literal_eval(value)
+        return name, ast.literal_eval(value)
     except (ValueError, SyntaxError):
-        return field, value  # a word
+        return name, value  # a word
 
 
 if __name__ == "__main__":

@@ -606,7 +606,7 @@ def test_an_option_that_no_record_can_hold_is_refused_before_the_training(monkey
     monkeypatch.setattr(train, "_train", lambda *_: pytest.fail("it trained"))
     monkeypatch.setitem(models._REGISTRY, "pure_any", lambda extra, **sizes: Linear(**sizes))
     with pytest.raises(ValueError, match=r"ModelSummary\noptions\.extra"):
-        fit("digits", "pure_any", model_options={"extra": [1, 2]})
+        fit("digits", "pure_any", model_options={"extra": {"blocks": 1}})
 
 
 # The command line
@@ -643,7 +643,10 @@ def test_command_line_in_a_process_of_its_own(tmp_path: Path) -> None:
         (["--recipe", "digit"], "unknown recipe 'digit'; did you mean 'digits'?"),
         (["--model", "pur20"], "unknown model 'pur20'; did you mean pure"),
         (["--set", "weightdecay=0"], "has no field 'weightdecay'; did you mean 'weight_decay'?"),
-        (["--set", "lr"], "--set expects FIELD=VALUE, got 'lr'; for example --set lr=0.05"),
+        (["--set", "lr"], "--set expects NAME=VALUE, got 'lr'; for example --set lr=0.05"),
+        (["--option", "shortcut"], "--option expects NAME=VALUE, got 'shortcut'"),
+        (["--option", "shortcut=C"], "unknown shortcut 'C'"),
+        (["--option", "shortcuts=A"], "has no option shortcuts"),
         (["--set", "lr=fast"], "lr\n  Input should be a valid number"),
         (["--set", "decay_theta=false"], "decay_theta\n  Input should be a valid boolean"),
         (["--epochs", "0"], "epochs\n  Input should be greater than 0"),
@@ -696,4 +699,4 @@ def test_command_line_names_what_is_missing(missing: str, capsys: pytest.Capture
     ],
 )
 def test_values_on_the_command_line(text: str, expected: tuple[str, Any]) -> None:
-    assert train._parse_override(text) == expected
+    assert train._parse_setting("--set", text) == expected
