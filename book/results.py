@@ -55,7 +55,7 @@ Markdown(report.markdown(report.difference_table(records)))
 #
 # Dashed is the training set as it was trained on, full is the validation set. Thin lines are single runs.
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] mystnb={"image": {"alt": "Loss and accuracy over the epochs, for every run"}}
 report.curves(records)
 plt.show()
 
@@ -70,7 +70,7 @@ plt.show()
 # every run's $\tau$ at the end of the training, from the first block to the last; where they lie together, the place of
 # the threshold is something that the network learns, and not an accident of its seed.
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] mystnb={"image": {"alt": "Thresholds of every run at the end, block by block"}}
 report.thresholds_figure([record for record in records if record.thresholds])
 plt.show()
 

@@ -197,10 +197,11 @@ def confusion_figure(record: RunRecord) -> Figure:
     classes = record.data.classes
     figure, axes = plt.subplots(figsize=(1.6 + 0.42 * len(classes),) * 2, layout="constrained")
     errors = np.where(np.eye(len(counts), dtype=bool), 0, counts)
-    axes.imshow(errors, cmap="Reds", vmin=0, vmax=max(3, errors.max()))
+    darkest = max(3, errors.max())
+    axes.imshow(errors, cmap="Reds", vmin=0, vmax=darkest)
     for (row, column), count in np.ndenumerate(counts):
         if count:
-            colour = "0.55" if row == column else ("white" if count > errors.max() / 2 > 2 else "black")
+            colour = "0.55" if row == column else ("white" if count > 0.6 * darkest else "black")
             axes.text(column, row, str(count), ha="center", va="center", color=colour, fontsize="small")
     axes.set_xticks(range(len(classes)), classes)
     axes.set_yticks(range(len(classes)), classes)

@@ -38,9 +38,18 @@ progress = True  # show a bar while it trains
 # %%
 from pure.parameters import check_parameters
 
-check_parameters(globals(), recipe=str, model=str, seed=int, epochs=int, out=str, overwrite=bool, progress=bool)
+parameters = check_parameters(
+    globals(),
+    recipe=str,
+    model=str,
+    seed=int,
+    epochs=int,
+    out=str,
+    overwrite=bool,
+    progress=bool,
+)
 
-# %% tags=["remove-output"]
+# %%
 import matplotlib.pyplot as plt
 import pandas as pd
 
@@ -49,6 +58,7 @@ from pure import report, style
 from pure.train import load_run, predict, run_folder
 
 style.use()
+pd.set_option("display.max_colwidth", None)
 
 # %% [markdown]
 # ## Training
@@ -58,7 +68,15 @@ style.use()
 # %%
 folder = out or run_folder("runs", recipe, model, seed)
 overrides = {"epochs": epochs} if epochs else {}
-record = pure.fit(recipe, model, seed=seed, out=folder, overrides=overrides, overwrite=overwrite, progress=progress)
+record = pure.fit(
+    recipe,
+    model,
+    seed=seed,
+    out=folder,
+    overrides=overrides,
+    overwrite=overwrite,
+    progress=progress,
+)
 
 # %% tags=["remove-input"]
 pd.Series(record.recipe.model_dump(), name="value").rename_axis("field of the recipe").to_frame()
@@ -74,7 +92,7 @@ report.runs_table([record]).T.rename(columns={0: "this run"})
 # the running statistics lag behind, and the full line of the loss can jump. Where the two lines part for good, the
 # network learns its training set by heart.
 
-# %%
+# %% mystnb={"image": {"alt": "Loss and accuracy over the epochs"}}
 report.curves([record])
 plt.show()
 
@@ -83,7 +101,7 @@ plt.show()
 #
 # The test set is looked at here, once, with the weights that the recipe selects. Rows are the true classes.
 
-# %%
+# %% mystnb={"image": {"alt": "Confusion matrix of the test set", "width": "65%"}}
 report.confusion_figure(record)
 plt.show()
 
@@ -92,7 +110,7 @@ plt.show()
 #
 # Surest first. The weights are read back from the run's folder, and must give the record's accuracy again.
 
-# %%
+# %% mystnb={"image": {"alt": "Test images that were classified wrongly"}}
 _, network, splits = load_run(folder)
 logits = predict(network.to(record.environment.device), splits, splits.test)
 accuracy = (logits.argmax(1) == splits.test.labels).double().mean().item()
@@ -109,7 +127,7 @@ plt.show()
 # it. The weight decay pulls $\theta$ back to zero, so what is left is what the loss paid for. One run does not show
 # whether the pattern is the same for other seeds; the results page draws them together.
 
-# %%
+# %% mystnb={"image": {"alt": "Threshold of each product unit at the end"}}
 report.thresholds_figure([record])
 plt.show()
 
