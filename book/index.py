@@ -64,7 +64,8 @@ Markdown(
 # ## Where to begin
 #
 # - **To see what a product unit can do:** [the first notebook](../notebooks/01-product-unit.py) goes from the product
-#   to the layer, and holds it against a ReLU network of equal size.
+#   to the layer, and holds it against a ReLU network of equal size; [the second](../notebooks/02-networks.py) draws the
+#   networks and counts them beside the paper's tables.
 # - **To check the claims:** the [results](results.py), then the [ledger of decisions](ledger.md). The paper leaves
 #   points open; the ledger says how each was read, why, and which setting changes it.
 # - **To repeat or extend the runs:** [on a laptop, on a JupyterHub or as a batch](rerun.md).

@@ -63,12 +63,14 @@ class Layer:
             ``"flatten"``, ``"linear"``, ``"pad"`` (shortcut A) or, for anything else, the module's class.
         module: the module, without data; None for an operation.
         shape: of the output, without the batch.
+        sources: where the inputs come from, as places in the list that :func:`walk` returns; -1 is the image.
     """
 
     name: str
     kind: str
     module: nn.Module | None
     shape: tuple[int, ...]
+    sources: tuple[int, ...]
 
     @property
     def on_shortcut(self) -> bool:
@@ -99,33 +101,44 @@ def walk(network: nn.Module, channels: int = 3, pixels: int = 32) -> list[Layer]
         pixels: height and width of the input.
     """
     network = _without_data(network).eval()
+    image = torch.empty(1, channels, pixels, pixels, device="meta")
     layers: list[Layer] = []
-    stack: list[tuple[str, nn.Module]] = []
+    stack: list[tuple[nn.Module, str, tuple[int, ...]]] = []
+    made = {id(image): -1}  # the layer that made a tensor
+    alive = [image]  # an address must not be used twice
 
-    def enter(name: str, module: nn.Module) -> None:
-        module.register_forward_pre_hook(lambda *_: stack.append((name, module)))
-        module.register_forward_hook(lambda _module, _input, output: leave(output))
+    def sources(inputs: Iterable[Any]) -> tuple[int, ...]:
+        return tuple(made[id(tensor)] for tensor in inputs if id(tensor) in made)
 
-    def leave(output: Tensor) -> None:
-        name, module = stack.pop()
-        if not any(True for _ in module.children()) and not isinstance(module, nn.Identity):
+    def note(name: str, kind: str, module: nn.Module | None, output: Tensor, inputs: tuple[int, ...]) -> None:
+        made[id(output)] = len(layers)
+        alive.append(output)
+        layers.append(Layer(name, kind, module, tuple(output.shape[1:]), inputs))
+
+    def leave(module: nn.Module, _inputs: Any, output: Tensor) -> None:
+        _, name, inputs = stack.pop()
+        if _is_leaf(module) and not isinstance(module, nn.Identity):
             kind = next((kind for cls, kind in _KINDS.items() if isinstance(module, cls)), type(module).__name__)
-            layers.append(Layer(name, kind, module, tuple(output.shape[1:])))
+            note(name, kind, module, output, inputs)
 
     class Operations(TorchFunctionMode):
-        """Notes the operations in a ``forward`` that are no module: those of modules without children are inside."""
+        """Notes the operations in a ``forward`` that are no module; what modules without children call is theirs."""
 
         def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            inputs = sources(args)
             output = function(*args, **(kwargs or {}))
             kind = _OPERATIONS.get(getattr(function, "__name__", ""))
-            if kind and stack and any(True for _ in stack[-1][1].children()):
-                layers.append(Layer(stack[-1][0], kind, None, tuple(output.shape[1:])))
+            if kind and stack and not _is_leaf(stack[-1][0]):
+                note(stack[-1][1], kind, None, output, inputs)
             return output
 
     for name, module in network.named_modules():
-        enter(name, module)
+        module.register_forward_pre_hook(
+            lambda module, inputs, name=name: stack.append((module, name, sources(inputs)))
+        )
+        module.register_forward_hook(leave)
     with torch.no_grad(), Operations():
-        network(torch.empty(1, channels, pixels, pixels, device="meta"))
+        network(image)
     return layers
 
 
@@ -437,7 +450,9 @@ def _kept(network: nn.Module, channels: int, pixels: int, with_output: bool = Tr
 class _Transcendentals(TorchDispatchMode):
     """Counts the elements that pass a logarithm or an exponential."""
 
-    count = 0
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.count = 0
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         output = function(*args, **(kwargs or {}))
@@ -449,6 +464,10 @@ class _Transcendentals(TorchDispatchMode):
 def _build(name: str, **options: Any) -> nn.Module:
     with torch.device("meta"):
         return create_model(name, **options)
+
+
+def _is_leaf(module: nn.Module) -> bool:
+    return next(module.children(), None) is None
 
 
 def _without_data(network: nn.Module) -> nn.Module:
