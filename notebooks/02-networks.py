@@ -30,8 +30,9 @@ import pure
 from pure import blocks, diagrams, report, style, summary
 
 style.use()
-root = next(path for path in [Path.cwd(), *Path.cwd().parents] if (path / "results/paper.yaml").exists())
-paper = summary.paper_numbers(root / "results/paper.yaml")  # what the paper prints, table by table
+here = Path.cwd()  # the repository, or a folder in it
+files = (folder / "results/paper.yaml" for folder in [here, *here.parents])
+paper = summary.paper_numbers(next(file for file in files if file.exists()))  # what the paper prints
 
 
 def show(table):
@@ -131,9 +132,9 @@ counts = summary.parameters_table(paper)
 show(counts)
 
 # %% tags=["nbval-check-output"]
-printed = counts[counts["Agrees"] != "not printed"]
-differing = printed[printed["Agrees"] == summary.NO]
-print(f"printed: {len(printed)}, of which agree: {len(printed) - len(differing)}")
+compared = counts[counts["Agrees"] != "not printed"]
+differing = compared[compared["Agrees"] == summary.NO]
+print(f"compared: {len(compared)}, of which agree: {len(compared) - len(differing)}")
 print("differ:", ", ".join(differing["Network"]))
 
 # %% [markdown]
@@ -149,7 +150,8 @@ print("differ:", ", ".join(differing["Network"]))
 # exponentials, and what a training step has to keep for the backward pass.
 
 # %%
-show(summary.costs_table(["pure18", "resnet18", "pure34", "resnet34", "resnet50", "resnet101", "resnet152"]))
+photographs = ["pure18", "resnet18", "pure34", "resnet34", "resnet50", "resnet101", "resnet152"]
+show(summary.costs_table(photographs))
 
 # %%
 cifar = ["pure20", "resnet20", "pure56", "resnet56", "pure110", "resnet110", "pure272"]

@@ -100,7 +100,7 @@ def product_unit_figure(
     logs = clamped.log()
     y = product_unit2d(x[None], w[None, None], tau).item()
 
-    figure, axes = _canvas(WIDTH, 3.0)
+    figure, axes = _canvas(WIDTH, 2.6)
     cell, middle, gap = 0.31, 1.78, 0.14
     grid = 3 * cell
     operation, number = 0.5, 0.46

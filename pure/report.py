@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from itertools import groupby
@@ -136,13 +137,18 @@ def markdown(table: pd.DataFrame) -> str:
     """A table as GitHub's Markdown; numbers to the right."""
     if table.empty:
         return "*no records*"
-    right = [column for column in table if column not in ("Recipe", "Network", "Compared", "Verdict")]
+    right = [column for column in table if all(map(_is_figure, table[column]))]
     lines = [
         list(table),
         ["---:" if column in right else ":---" for column in table],
         *table.to_numpy().tolist(),
     ]
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def _is_figure(text: str) -> bool:
+    """Whether a cell is empty or begins with a number."""
+    return re.match(r"$|(\W )?[-+]?\d", text) is not None
 
 
 def curves(records: Iterable[RunRecord]) -> Figure:
