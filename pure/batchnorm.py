@@ -37,8 +37,8 @@ def reestimate(
         device: where the images are moved to; None is the device of the statistics.
 
     Raises:
-        ValueError: the network has no batch normalisation with running statistics, or the loader yields nothing; the
-            statistics are then as found.
+        ValueError: the network has no batch normalisation with running statistics, or the loader yields nothing.
+            Whatever is raised, in a batch too, the statistics are then as found.
     """
     layers = [module for module in network.modules() if isinstance(module, _BatchNorm)]
     statistics = [layer.running_mean for layer in layers if layer.running_mean is not None]
@@ -50,8 +50,13 @@ def reestimate(
     batches = _refuse_empty(loader)
     training = {module: module.training for module in network.modules()}
     momenta = {layer: layer.momentum for layer in layers}
+    as_found = [(buffer, buffer.clone()) for layer in layers for buffer in layer.buffers()]
     try:
         update_bn(batches, network, torch.device(device or statistics[0].device))
+    except BaseException:
+        for buffer, value in as_found:
+            buffer.copy_(value)
+        raise
     finally:  # update_bn gives every module the mode of the root, and restores nothing when a batch fails
         for module, mode in training.items():
             module.training = mode

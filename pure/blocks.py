@@ -158,8 +158,10 @@ def require_choice(option: str, value: object, choices: Sequence[object]) -> Non
 
 def require_sizes(num_classes: int, in_channels: int, blocks: Sequence[int], widths: Sequence[int]) -> None:
     """Raise a ValueError unless all are positive integers, and stages and widths agree in number."""
-    if num_classes < 1 or in_channels < 1:
-        raise ValueError(f"num_classes={num_classes} and in_channels={in_channels} must both be at least 1")
+    if not _positive([num_classes, in_channels]):
+        raise ValueError(
+            f"num_classes={num_classes!r} and in_channels={in_channels!r} must both be integers of at least 1"
+        )
     if not _positive(widths):
         raise ValueError(f"expected a list of positive integers for widths, one for each stage, got {widths!r}")
     if not _positive(blocks) or len(blocks) != len(widths):
@@ -176,12 +178,15 @@ def require_pixels(x: Tensor, halvings: int) -> None:
         x: images, ``(N, C, H, W)``.
         halvings: number of layers of stride 2, each of which leaves ``ceil(H / 2)`` rows.
     """
+    if x.ndim != 4:
+        raise ValueError(f"expected images of shape (N, C, H, W), got {tuple(x.shape)}")
     least = 2 ** (halvings - 1) + 1 if halvings else 1
     height, width = x.shape[-2], x.shape[-1]
     if height < least or width < least:
         raise ValueError(
             f"images of {height} x {width} pixels are too small for a network that halves them {halvings} times; it "
-            f"needs at least {least} x {least}: enlarge the images, or choose stem='cifar' or fewer stages"
+            f"needs at least {least} x {least}: enlarge the images, or build a network with fewer layers of stride 2 "
+            "(fewer stages, or stem='cifar' in place of 'imagenet')"
         )
 
 
@@ -199,7 +204,7 @@ def initialise_convolutions(network: nn.Module) -> None:
 
 def _positive(values: Sequence[int]) -> bool:
     """Whether these are integers, one or more and all above zero."""
-    return isinstance(values, Sequence) and len(values) > 0 and all(isinstance(n, int) and n > 0 for n in values)
+    return isinstance(values, Sequence) and len(values) > 0 and all(type(n) is int and n > 0 for n in values)
 
 
 def _norm(planes: int, kept: bool) -> nn.Module:

@@ -20,8 +20,9 @@ inputs by ``c > 0`` scales it by :math:`c^{\sum_i w_i}`.
 :math:`\epsilon \to 0^+`: with :math:`e = \sum_i w_i\,[x_i = 0]` it is 0 for :math:`e > 0`, infinite for :math:`e < 0`,
 and a factor of one for :math:`e = 0`, as :math:`0^0 = 1` in Python.  One zero thus decides a whole product, and zeros
 get no gradient; next to zero the gradient :math:`w\,y / x` has no bound, and through several layers such gradients
-multiply.  With ``eps > 0``, magnitudes below it count as ``eps``: give it where zeros are common, after a ReLU for
-instance, and in deep networks, there with clipped gradients.
+multiply until they overflow, which no clipping mends.  With ``eps > 0``, magnitudes below it count as ``eps``: give it
+where zeros are common, after a ReLU for instance, and in networks.  :func:`pure.create_model` sets it to ``ln 2``,
+where the paper's threshold starts; with a tenth of that, networks trained no better than chance.
 
 The sums ``z``, ``h`` and, with ``eps = 0``, ``e`` are three matrix products or convolutions with the same exponents.
 """
@@ -247,7 +248,8 @@ def _real_exp(z: Tensor, h: Tensor, e: Tensor | None = None) -> Tensor:
         e = e.detach()
         z = z - torch.where(e == 0, e, e * torch.inf)
     half_turns = (h - 2 * (h / 2).round()).abs()  # exact, so that the cosine below is 1, 0 or -1 where h says so
-    return z.exp() * torch.sin(math.pi * (0.5 - half_turns))
+    half = (z / 2).exp()  # its square may overflow where the product with a small cosine does not
+    return half * torch.sin(math.pi * (0.5 - half_turns)) * half
 
 
 def _require_eps(where: str, eps: float) -> None:

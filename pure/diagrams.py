@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +44,6 @@ _NAMES = {
     "relu": "ReLU",
     "avgpool": "average pool",
     "linear": "linear",
-    "pad": "zero channels",
 }
 
 
@@ -91,7 +90,7 @@ def product_unit_figure(
         eps: the constant that keeps the threshold positive.
     """
     x = torch.tensor([[0.3, 1.2, 2.0], [0.9, 4.0, 1.5], [-0.8, 0.5, 3.0]]) if window is None else window
-    w = torch.tensor([[0.5, 0.0, -0.5], [1.0, 0.5, -1.0], [0.5, 0.0, 0.5]]) if weight is None else weight
+    w = torch.tensor([[0.5, 0.0, -0.5], [1.0, 1.0, -1.0], [0.5, 0.0, 0.5]]) if weight is None else weight
     if x.shape != (3, 3) or w.shape != (3, 3):
         raise ValueError(f"expected a window and exponents of shape (3, 3), got {tuple(x.shape)} and {tuple(w.shape)}")
     x, w = x.double(), w.double()
@@ -101,34 +100,25 @@ def product_unit_figure(
     y = product_unit2d(x[None], w[None, None], tau).item()
 
     figure, axes = _canvas(WIDTH, 2.6)
-    cell, middle, gap = 0.31, 1.78, 0.14
-    grid = 3 * cell
-    operation, number = 0.5, 0.46
-    left = (WIDTH - (3 * grid + 4 * operation + 2 * number + 8 * gap)) / 2
+    cell, number, gap, middle = 0.31, 0.46, 0.15, 1.78
+    grid, clamp, operation = 3 * cell, 0.62, 0.42  # widths
+    left = (WIDTH - (3 * grid + clamp + 3 * operation + 2 * number + 8 * gap)) / 2
     raised = x < tau
 
-    def operate(x_left: float, text: str) -> _Box:
-        return _box(axes, x_left + operation / 2, middle, operation, 0.36, text, COLOURS["pure"], size=8)
+    def operate(x_left: float, text: str, width: float = operation) -> _Box:
+        return _box(axes, x_left + width / 2, middle, width, 0.34, text, COLOURS["pure"], size=8)
 
     at = left + grid / 2
     first = _grid(axes, at, middle, cell, x, "window $x$", raised)
     at = first.right[0] + gap
-    maximum = operate(at, r"max$(\cdot,\tau)$")
+    maximum = operate(at, r"max$(\cdot,\tau)$", clamp)
     second = _grid(axes, maximum.right[0] + gap + grid / 2, middle, cell, clamped, r"$\max(x,\,\tau)$", raised)
     log = operate(second.right[0] + gap, "log")
     third = _grid(axes, log.right[0] + gap + grid / 2, middle, cell, logs, r"$\log\,\max(x,\,\tau)$", raised)
     convolve = operate(third.right[0] + gap, "conv")
     fourth = _grid(axes, convolve.right[0] + gap + number / 2, middle, number, (logs * w).sum()[None, None], "sum $z$")
     exponential = operate(fourth.right[0] + gap, "exp")
-    fifth = _grid(
-        axes,
-        exponential.right[0] + gap + number / 2,
-        middle,
-        number,
-        torch.tensor([[y]]),
-        "output $y$",
-        fill="#CFE3F0",
-    )
+    fifth = _grid(axes, exponential.right[0] + gap + number / 2, middle, number, torch.tensor([[y]]), "output $y$")
     row = [first, maximum, second, log, third, convolve, fourth, exponential, fifth]
     for one, other in pairwise(row):
         _arrow(axes, [one.right, other.left])
@@ -160,14 +150,13 @@ def _grid(
     values: Tensor,
     title: str | None,
     marked: Tensor | None = None,
-    fill: str = _PLAIN,
 ) -> _Box:
     """Numbers in cells, centred at ``(x, y)``; marked cells are those that the threshold changes."""
     rows, columns = values.shape
     left, top = x - columns * cell / 2, y + rows * cell / 2
     for i in range(rows):
         for j in range(columns):
-            colour = "#CFE3F0" if marked is not None and marked[i, j] else fill
+            colour = "#CFE3F0" if marked is not None and marked[i, j] else _PLAIN
             corner = (left + j * cell, top - (i + 1) * cell)
             axes.add_patch(Rectangle(corner, cell, cell, facecolor=colour, edgecolor=LINE, linewidth=0.7))
             text = f"{values[i, j].item():.2f}".replace("-0.00", "0.00").replace("-", "\N{MINUS SIGN}")
@@ -197,12 +186,14 @@ def block_figure(
         blocks = {"(a) Residual block": BasicBlock(64, 64), "(b) Product-unit block": ProductUnitBlock(64, 64)}
     inputs = [channels] * len(blocks) if isinstance(channels, int) else channels
     plans = [_plan(walk(block, planes, pixels)) for block, planes in zip(blocks.values(), inputs, strict=True)]
-    look = _Look(width=min(1.3, 0.62 * WIDTH / len(plans)), height=0.27, gap=0.19, size=8, maps=True)
-    height = max(map(look.height_of, plans)) + 1.0
+    slot = WIDTH / len(plans)
+    look = _Look(width=min(1.3, 0.5 * slot), height=0.25, gap=0.17, size=8 if slot > 2.2 else 6.2, maps=True)
+    height = max(map(look.height_of, plans)) + 0.72
     figure, axes = _canvas(WIDTH, height)
     for i, (title, plan) in enumerate(zip(blocks, plans, strict=True)):
-        x = WIDTH * (i + 0.5) / len(plans) - 0.12
-        axes.text(x, height - 0.14, title, ha="center", va="center", fontsize=9, color=INK)
+        middle = slot * (i + 0.5)
+        x = middle + look.width / 4 - look.reach(plan) / 2  # what is drawn is centred, not its main path alone
+        axes.text(middle, height - 0.14, title, ha="center", va="center", fontsize=9, color=INK)
         start = (x, height - 0.48)
         axes.text(*start, "$x$", ha="center", va="bottom", fontsize=9, color=INK)
         end = _column(axes, start, plan, look)
@@ -228,9 +219,12 @@ def network_figure(
     last = max(i for i, layer in enumerate(layers) if layer.name.startswith("layer"))
 
     look = _Look(width=0.66, height=0.2, gap=0.13, size=6, maps=False)
+    wide = replace(look, width=0.8)  # where no shortcut needs the room
     parts: list[tuple[str, str, _Plan, tuple[int, ...]]] = []
     stem, head = layers[:first], [layer for layer in layers[last + 1 :] if layer.kind != "flatten"]
-    parts.append(("stem", "", _Plan([], stem, [], [], False), stem[-1].shape))
+    parts.append(
+        ("stem", f"from {_size_text((channels, pixels, pixels))}", _Plan([], stem, [], [], False), stem[-1].shape)
+    )
     for i, (letter, stage) in enumerate(found.items(), start=1):
         mine = [layer for layer in layers if layer.name.startswith(f"layer{i}.")]
         begin = next(k for k, layer in enumerate(layers) if layer.name.startswith(f"layer{i}.{len(stage) - 1}"))
@@ -244,8 +238,8 @@ def network_figure(
     step = (WIDTH - 2 * lead - frame) / (len(parts) - 1)
     frame = min(1.02, step - 0.17)
     tall = max(look.height_of(plan) for _, _, plan, _ in parts)
-    below, above = 0.42, 0.5 + (0.25 if title else 0)
-    figure, axes = _canvas(WIDTH, tall + below + above + 0.1)
+    below, above = 0.3, 0.38 + (0.24 if title else 0)
+    figure, axes = _canvas(WIDTH, tall + below + above)
     centre = below + tall / 2
     boxes = []
     for i, (name, note, plan, shape) in enumerate(parts):
@@ -256,14 +250,14 @@ def network_figure(
         axes.text(x, centre + tall / 2 + 0.11, note, ha="center", va="center", fontsize=6.5, color=LINE)
         high = look.height_of(plan)
         inside = x - (0.07 if plan.adds else 0)
-        _column(axes, (inside, centre + high / 2), plan, look)
+        _column(axes, (inside, centre + high / 2), plan, look if plan.adds else wide)
         axes.text(x, below - 0.14, _size_text(shape), ha="center", va="center", fontsize=6.5, color=INK)
     for one, other in pairwise(boxes):
         _arrow(axes, [one.right, other.left])
     _arrow(axes, [(0.0, centre), boxes[0].left])
     _arrow(axes, [boxes[-1].right, (WIDTH, centre)])
     if title:
-        axes.text(WIDTH / 2, tall + below + above - 0.05, title, ha="center", va="center", fontsize=9, color=INK)
+        axes.text(WIDTH / 2, tall + below + above - 0.12, title, ha="center", va="center", fontsize=9, color=INK)
     return figure
 
 
@@ -295,8 +289,20 @@ class _Look:
         parting = bool(plan.adds) * self.gap  # one more gap above the boxes, where the shortcut leaves
         return boxes * self.height + arrows * self.gap + parting + (self.circle + self.gap) * plan.adds
 
+    def reach(self, plan: _Plan) -> float:
+        """From the middle of the main path to the right end of the shortcut."""
+        if plan.shortcut and self.maps:
+            return self.width / 2 + 0.7 * self.gap + self.on_shortcut.width
+        return self.width / 2 + self.gap * (0.95 if self.maps else 0.6) * plan.adds
+
+    @property
+    def on_shortcut(self) -> _Look:
+        """The sizes of the boxes on a shortcut."""
+        return replace(self, width=0.78 * self.width, size=self.size - 1.2)
+
     @property
     def circle(self) -> float:
+        """Diameter of the circle of an addition."""
         return self.height * 0.8
 
 
@@ -350,9 +356,9 @@ def _column(axes: Axes, start: tuple[float, float], plan: _Plan, look: _Look) ->
         _arrow(axes, [(x, y + look.gap), (x, y)], look)
         centre = y - radius
         _add(axes, x, centre, radius)
-        aside = x + look.width / 2 + look.gap * (0.95 if look.maps else 0.6)
+        aside = x + look.reach(plan)
         if plan.shortcut and look.maps:
-            aside = x + look.width / 2 + 0.62
+            aside -= look.on_shortcut.width / 2
         _shortcut(axes, parting, (x + radius, centre), aside, plan.shortcut, look)
         y -= look.circle
     for layer in plan.after:
@@ -368,7 +374,7 @@ def _shortcut(
     points = [begin, (aside, begin[1]), (aside, end[1]), end]
     if layers and look.maps:
         middle = (begin[1] + end[1]) / 2
-        small = _Look(width=1.0, height=look.height, gap=look.gap, size=look.size - 1, maps=True)
+        small = look.on_shortcut
         high = len(layers) * small.height + (len(layers) - 1) * small.gap
         y = middle + high / 2
         above = [begin, (aside, begin[1])]
@@ -399,6 +405,8 @@ def _label(layer: Layer, maps: bool) -> str:
         if layer.kind == "maxpool" and not maps:
             return f"{name}{step}"  # in the small boxes of a whole network
         return f"{height}{TIMES}{width} {name}{number}{step}"
+    if layer.kind == "pad":
+        return f"zeros, /{_stride(layer)}"
     return _NAMES.get(layer.kind, layer.kind)
 
 

@@ -104,8 +104,14 @@ def _log_clamped(x: Tensor, threshold: Tensor | float) -> Tensor:
     :func:`torch.maximum` carries NaN through and gives the threshold its gradient, which :func:`torch.clamp` with a
     number would not.
     """
+    return torch.maximum(x, _tau(threshold, x)).log().masked_fill(x.isinf(), torch.nan)
+
+
+def _tau(threshold: Tensor | float, x: Tensor) -> Tensor:
+    """The threshold in the dtype of ``x``; what rounds to zero there is lifted to the least positive number."""
     tau = torch.as_tensor(threshold, dtype=x.dtype, device=x.device)
-    return torch.maximum(x, tau).log().masked_fill(x.isinf(), torch.nan)
+    least = 2.0**-24 if x.dtype == torch.float16 else torch.finfo(x.dtype).tiny  # float16 has tau = 1e-7 as a subnormal
+    return torch.maximum(tau, torch.full_like(tau, least))
 
 
 def _widened(x: Tensor) -> Tensor:
@@ -218,5 +224,5 @@ def _require_threshold(threshold: Tensor | float, inputs: int, where: str) -> No
                 f"{where}: expected one threshold, a scalar, or one for each input, shape ({inputs},), got "
                 f"{tuple(threshold.shape)}"
             )
-    elif not threshold > 0:
-        raise ValueError(f"{where}: the threshold must be positive, got {threshold}; the logarithm needs it")
+    elif not 0 < threshold < float("inf"):
+        raise ValueError(f"{where}: the threshold must be positive and finite, got {threshold}; the logarithm needs it")

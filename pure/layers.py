@@ -56,8 +56,8 @@ class _ThresholdedUnit(nn.Module):
         name = type(self).__name__
         if granularity not in ("layer", "channel"):
             raise ValueError(f"{name}: unknown granularity {granularity!r}; expected 'layer' or 'channel'")
-        if not (eps >= 0 and math.isfinite(eps)):
-            raise ValueError(f"{name}: eps must be finite and not negative, got {eps}; the paper's reading is 1e-7")
+        _require_number(name, "eps", eps, least=0.0, hint="the paper's reading is 1e-7")
+        _require_number(name, "init_a", init_a, least=-math.inf, hint="the paper's reading is 5")
         if threshold == "relu" and eps == 0:
             raise ValueError(f"{name}: threshold='relu' needs a positive eps; at theta = 0 the threshold would be 0")
         self.threshold_setting = threshold if isinstance(threshold, str) else _fixed_threshold(name, threshold)
@@ -249,7 +249,7 @@ def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
 def _require_at_least(minimum: int, layer: str, **sizes: int | tuple[int, int]) -> None:
     for name, size in sizes.items():
         pair = size if isinstance(size, (tuple, list)) else (size, size)
-        if len(pair) != 2 or not all(isinstance(n, int) and n >= minimum for n in pair):
+        if len(pair) != 2 or not all(type(n) is int and n >= minimum for n in pair):
             kind = "" if isinstance(size, int) else "an integer, or (height, width) where there are two, "
             raise ValueError(f"{layer}: {name} must be {kind}at least {minimum}, got {size}")
 
@@ -292,6 +292,13 @@ def _window_repr(unit: nn.Module) -> str:
     defaults = {"padding": (0, 0), "dilation": (1, 1), "groups": 1}
     values = {name: getattr(unit, name) for name in defaults}
     return text + "".join(f", {name}={value!r}" for name, value in values.items() if value != defaults[name])
+
+
+def _require_number(layer: str, name: str, value: Any, least: float, hint: str) -> None:
+    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not (number and value >= least and math.isfinite(value)):
+        kind = "finite" if least == -math.inf else "finite and not negative"
+        raise ValueError(f"{layer}: {name} must be {kind}, got {value!r}; {hint}")
 
 
 def _fixed_threshold(layer: str, threshold: Any) -> float:

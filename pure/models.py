@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import math
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, Literal
@@ -70,10 +71,12 @@ def create_model(name: str, num_classes: int = 10, in_channels: int = 3, **optio
       :class:`pure.blocks.ProductUnitBlock`, ``units``, ``unit_norm`` and ``relu_after_sum``; and ``unit``, ``"paper"``,
       ``"stabilised"`` or ``"complex"``, with the settings of :class:`pure.ProductUnit2d` (``threshold``,
       ``granularity``, ``eps``, ``init_a``, ``padding_mode``), :class:`pure.stabilised.StabilisedProductUnit2d` or
-      :class:`pure.complex.ComplexProductUnit2d`; the last needs ``eps > 0`` where a ReLU leaves zeros in front of it.
+      :class:`pure.complex.ComplexProductUnit2d`; in a network the last has ``eps = ln 2`` unless told otherwise, since
+      with much smaller ones it does not train.
     - ``resnet20``, 32, 44, 56, 110: ``blocks``, ``widths``, ``stem``, ``shortcut``.
-    - ``resnet18``, 34, 50, 101, 152, torchvision's own: ``blocks``, ``stem``.
-    - ``preact_resnet...``: ``blocks``, ``widths``, ``shortcut``.
+    - ``resnet18``, 34, 50, 101, 152, torchvision's own: ``blocks``, ``stem``.  Their shortcut is always B, and they do
+      not refuse images that are too small for their strides, as the others do.
+    - ``preact_resnet...``: ``blocks``, ``widths``, ``shortcut``.  Their stem is always CIFAR's, as published.
 
     Args:
         name: one of :func:`list_models`.
@@ -88,6 +91,8 @@ def create_model(name: str, num_classes: int = 10, in_channels: int = 3, **optio
         ValueError: the name is unknown (the nearest known ones are named), or an option is out of its range.
         TypeError: the network has no such option; the message names those that it has.
     """
+    if not isinstance(name, str):
+        raise TypeError(f"expected the name of a model, got {name!r}; pure.list_models() names all")
     if name not in _REGISTRY:
         nearest = difflib.get_close_matches(name.lower(), _REGISTRY, n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(nearest)}?" if nearest else f"known are {', '.join(list_models())};"
@@ -131,7 +136,7 @@ class ResidualNetwork(nn.Module):
     ) -> None:
         super().__init__()
         require_sizes(num_classes, in_channels, blocks, widths)
-        if shortcut not in SHORTCUTS:
+        if shortcut not in tuple(SHORTCUTS):
             raise ValueError(f"unknown shortcut {shortcut!r}; expected 'A' (zero padding) or 'B' (1x1 convolution)")
         self.conv1, maxpool = _stem(stem, in_channels, widths[0])
         self.bn1 = nn.BatchNorm2d(widths[0])
@@ -199,6 +204,8 @@ def _pure(
     require_choice("relu_in_stem", relu_in_stem, (False, True))
     layer, known = _UNITS[unit]
     _refuse(name, [each for each in settings if each not in known], _pure, known)
+    if unit == "complex":
+        settings.setdefault("eps", math.log(2))  # with the layer's own 0, gradients overflow from block to block
     block = partial(
         ProductUnitBlock,
         unit=partial(layer, **settings),

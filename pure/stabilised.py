@@ -32,7 +32,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pure.functional import PaddingMode, _clamped_padding, _images, _log_clamped, _require_threshold, _vectors
+from pure.functional import PaddingMode, _clamped_padding, _images, _log_clamped, _require_threshold, _tau, _vectors
 from pure.layers import ProductUnit, ProductUnit2d
 
 __all__ = ["StabilisedProductUnit", "StabilisedProductUnit2d", "stabilised_product_unit", "stabilised_product_unit2d"]
@@ -220,7 +220,7 @@ def _log_smooth(x: Tensor, threshold: Tensor | float, smoothness: float | None) 
     if smoothness is None:
         return _log_clamped(x, threshold)
     wide = _single_or_double(x)  # the width of the edge and its reciprocal need the range
-    tau = torch.as_tensor(threshold, dtype=wide.dtype, device=x.device)
+    tau = _tau(threshold, wide)
     steepness = 1 / (smoothness * tau)  # multiplied by: in a quotient by tau, the gradient of tau could be 0 * infinity
     edge = smoothness * tau * F.softplus(-(wide - tau).abs() * steepness)
     return (torch.maximum(wide, tau) + edge).log().masked_fill(x.isinf(), torch.nan).to(x.dtype)

@@ -46,7 +46,7 @@ __all__ = [
 ]
 
 YES, NO = "✓", "✗"
-TIMES, NONE = "\N{MULTIPLICATION SIGN}", "\N{EN DASH}"
+TIMES = "\N{MULTIPLICATION SIGN}"
 
 
 # A network's forward pass, layer by layer
@@ -292,10 +292,9 @@ def parameters_table(paper: Mapping[str, Any], tables: Iterable[str] = ("table2"
                     "Network": display_name(name),
                     "Classes": f"{classes:,}",
                     **{
-                        f"With shortcut {shortcut}": f"{count:,}" if count else NONE
-                        for shortcut, count in counts.items()
+                        f"With shortcut {shortcut}": f"{count:,}" if count else "" for shortcut, count in counts.items()
                     },
-                    "Printed (M)": printed or NONE,
+                    "Printed (M)": printed,
                     "Agrees": (f"{YES} {' and '.join(agreeing)}" if agreeing else NO) if printed else "not printed",
                 }
             )

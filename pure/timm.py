@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from pure import models
+from pure.blocks import require_pixels
 
 try:
     from timm.models import build_model_with_cfg, checkpoint_seq, generate_default_cfgs, is_model, register_model
@@ -70,6 +71,7 @@ class TimmNetwork(nn.Module):
             self.add_module(child_name, child)
         names = list(self._modules)
         self.body = names[: names.index("avgpool")]
+        self.halvings = int(getattr(network, "halvings", 0))  # torchvision's networks do not say
         self.in_chans = in_chans
         self.num_classes = num_classes
         self.num_features: int = network.get_parameter("fc.weight").shape[1]
@@ -101,7 +103,12 @@ class TimmNetwork(nn.Module):
         return features
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """Images ``(N, in_chans, H, W)`` to the feature maps that the head pools."""
+        """Images ``(N, in_chans, H, W)`` to the feature maps that the head pools.
+
+        Raises:
+            ValueError: the images are too small for the network's strides.
+        """
+        require_pixels(x, self.halvings)
         for name in self.body:
             child = self.get_submodule(name)
             if self.grad_checkpointing and self.training and isinstance(child, nn.Sequential):

@@ -52,12 +52,14 @@ def test_weights_and_the_mode_of_every_module_stay() -> None:
     assert all(parameter.grad is None for parameter in network.parameters())
 
 
-def test_what_fails_midway_leaves_modes_and_momentum_as_found() -> None:
+def test_what_fails_midway_leaves_modes_momentum_and_statistics_as_found() -> None:
     network = nn.Sequential(nn.BatchNorm1d(1)).eval()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
     with pytest.raises(ValueError, match="0D input"):
         reestimate(network, [BATCHES[0], torch.zeros(())])
     assert not network.training
     assert network[0].momentum == 0.1
+    torch.testing.assert_close(network.state_dict(), before, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("network", [nn.Linear(1, 1), nn.BatchNorm1d(1, track_running_stats=False)])

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import combinations
 
 import matplotlib.pyplot as plt
 import pytest
 import torch
 from matplotlib.figure import Figure
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from torch import nn
 
 import pure
 from pure import diagrams
-from pure.blocks import ProductUnitBlock, shortcut_b
+from pure.blocks import ProductUnitBlock, ShortcutA, shortcut_b
+from pure.preact import PreActBottleneck
 
 TIMES = "\N{MULTIPLICATION SIGN}"
 
@@ -46,6 +50,7 @@ def test_the_unit_is_drawn_with_its_own_numbers() -> None:
     assert any(f"= {tau:.2f}" in text for text in shown)
     assert "\N{MINUS SIGN}5.00" in shown
     assert_nothing_is_cut_off(figure)
+    assert_boxes_stand_apart(figure)
 
 
 def test_a_window_of_another_size_is_refused() -> None:
@@ -61,6 +66,46 @@ def test_the_two_blocks() -> None:
     assert shown.count("ReLU") == 2
     assert shown.count("BN") == 4
     assert_nothing_is_cut_off(figure)
+
+
+def assert_boxes_stand_apart(figure: Figure) -> None:
+    """No two boxes overlap, and each text that begins in one stays in it."""
+    figure.canvas.draw()
+    boxes = [patch.get_window_extent() for patch in figure.axes[0].patches if isinstance(patch, FancyBboxPatch)]
+    for one, other in combinations(boxes, 2):
+        assert not one.overlaps(other)
+    for text in figure.axes[0].texts:
+        extent = text.get_window_extent()
+        middle = (extent.x0 + extent.x1) / 2, (extent.y0 + extent.y1) / 2
+        for box in boxes:
+            if box.contains(*middle):
+                assert box.x0 < extent.x0, text
+                assert extent.x1 < box.x1, text
+
+
+def test_many_blocks_stand_side_by_side() -> None:
+    variants = {
+        "B": ProductUnitBlock(64, 128, 2, shortcut_b(64, 128, 2)),
+        "A": ProductUnitBlock(64, 128, 2, ShortcutA(64, 128, 2)),
+        "identity": ProductUnitBlock(64, 64, relu_after_sum=True),
+    }
+    for blocks in (variants, {**variants, "pre-activation": PreActBottleneck(64, 16, 1, nn.Conv2d(64, 64, 1))}):
+        figure = diagrams.block_figure(blocks)
+        assert "zeros, /2" in texts(figure)
+        assert_nothing_is_cut_off(figure)
+        assert_boxes_stand_apart(figure)
+
+
+def test_the_shortcut_leaves_where_the_paths_part() -> None:
+    """A pre-activation block whose shortcut begins behind the first BN and ReLU."""
+    block = PreActBottleneck(64, 16, 1, nn.Conv2d(64, 64, 1))
+    figure = diagrams.block_figure({"": block})
+    height = {text.get_text().replace(TIMES, "x"): text.get_position()[1] for text in figure.axes[0].texts}
+    lines = [patch.get_path().vertices for patch in figure.axes[0].patches if isinstance(patch, FancyArrowPatch)]
+    parting = next(line[0][1] for line in lines if line[0][1] == line[1][1])  # the first that sets off sideways
+    assert height["1x1 conv, 16"] < parting
+    relus = [text.get_position()[1] for text in figure.axes[0].texts if text.get_text() == "ReLU"]
+    assert sum(relu > parting for relu in relus) == 1
 
 
 def test_switches_show() -> None:

@@ -374,12 +374,24 @@ def test_exponents_of_the_wrong_rank() -> None:
         product_unit2d(IMAGE, W, TAU)
 
 
-@pytest.mark.parametrize("threshold", [0, 0.0, -1.0, math.nan])
+@pytest.mark.parametrize("threshold", [0, 0.0, -1.0, math.nan, math.inf])
 def test_thresholds_that_have_no_logarithm(threshold: float) -> None:
-    with pytest.raises(ValueError, match=rf"product_unit: the threshold must be positive, got {threshold}"):
+    message = f"the threshold must be positive and finite, got {threshold}"
+    with pytest.raises(ValueError, match=f"product_unit: {message}"):
         product_unit(X, W, threshold)
-    with pytest.raises(ValueError, match=rf"product_unit2d: the threshold must be positive, got {threshold}"):
+    with pytest.raises(ValueError, match=f"product_unit2d: {message}"):
         product_unit2d(IMAGE, KERNEL, threshold)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "threshold", "least"),
+    [(torch.float16, 1e-9, 2.0**-24), (torch.bfloat16, 1e-50, 2.0**-126), (torch.float32, 1e-50, 2.0**-126)],
+)
+def test_a_threshold_that_rounds_to_zero_is_the_least_positive_number(
+    dtype: torch.dtype, threshold: float, least: float
+) -> None:
+    y = product_unit(torch.zeros(1, dtype=dtype), torch.tensor([[0.5]], dtype=dtype), threshold)
+    torch.testing.assert_close(y.double(), torch.tensor([least**0.5]).double(), rtol=0.2, atol=0)
 
 
 @pytest.mark.parametrize("shape", [(2,), (5,), (3, 1), (5, 5)])

@@ -609,6 +609,13 @@ def test_an_option_that_no_record_can_hold_is_refused_before_the_training(monkey
         fit("digits", "pure_any", model_options={"extra": {"blocks": 1}})
 
 
+def test_the_complex_unit_trains_in_a_network() -> None:
+    record = fit("digits", "pure20", model_options={"unit": "complex"}, overrides={"epochs": 3})
+    losses = [epoch.train_loss for epoch in record.epochs]
+    assert all(map(math.isfinite, losses))
+    assert record.epochs[-1].train_accuracy > 0.6  # chance is a tenth
+
+
 # The command line
 
 
