@@ -101,7 +101,8 @@ plt.show()
 # ## Table 1: PURe18 beside ResNet18
 #
 # Read off the two live networks, layer by layer, in the order in which an image passes them. In brackets stands what is
-# on the shortcut where the shape changes; the printed table leaves that out.
+# on the shortcut where the shape changes; the printed table leaves that out. It ends in a softmax, which is part of the
+# loss here.
 
 # %%
 show(summary.architecture_table({"PURe18": pure18, "ResNet18": resnet18}))
@@ -141,8 +142,8 @@ print("differ:", ", ".join(differing["Network"]))
 # **How to read it.** Shortcut B is the paper's, as the largest of its CIFAR networks tells; shortcut A is what
 # He et al. {cite}`he2016deep` used for their CIFAR ResNets. Table 6 has one parameter column for both families, and
 # where the two shortcuts round differently it shows the ResNet's. The two bottleneck networks with pre-activation
-# {cite}`he2016identity` are built after the published code of their authors and do not round to what the paper prints;
-# no variant that we tried does.
+# {cite}`he2016identity` are built after the published code of their authors; with neither shortcut do their counts
+# round to what the paper prints. Why, we do not know.
 #
 # ## What they cost
 #
