@@ -295,7 +295,7 @@ def parameters_table(paper: Mapping[str, Any], tables: Iterable[str] = ("table2"
                         f"With shortcut {shortcut}": f"{count:,}" if count else "" for shortcut, count in counts.items()
                     },
                     "Printed (M)": printed,
-                    "Agrees": (f"{YES} {' and '.join(agreeing)}" if agreeing else NO) if printed else "not printed",
+                    "Agrees": (f"{YES} {', '.join(agreeing)}" if agreeing else NO) if printed else "not printed",
                 }
             )
     return pd.DataFrame(rows)
@@ -416,7 +416,8 @@ def kept_table(blocks: Mapping[str, nn.Module], channels: int, pixels: int) -> p
             share = sum(size for name, size in layers if name == layer) / one
             rows.setdefault(layer or "the block itself", {})[title] = f"{share:.2f}"
         rows.setdefault("together", {})[title] = f"{sum(size for _, size in layers) / one:.2f}"
-    rows["together"] = rows.pop("together")  # to the end
+    order = dict.fromkeys(name or "the block itself" for block in blocks.values() for name, _ in block.named_modules())
+    rows = {name: rows[name] for name in [*order, "together"] if name in rows}
     return pd.DataFrame(
         [{"Layer": layer, **{title: row.get(title, "") for title in blocks}} for layer, row in rows.items()]
     )

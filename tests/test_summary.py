@@ -109,7 +109,7 @@ def test_parameters_beside_the_printed_ones() -> None:
         f"{summary.YES} B",
     ]
     assert table.loc[("6", "ResNet32"), "Agrees"] == f"{summary.YES} A"
-    assert table.loc[("6", "ResNet20"), "Agrees"] == f"{summary.YES} A and B"
+    assert table.loc[("6", "ResNet20"), "Agrees"] == f"{summary.YES} A, B"
     assert table.loc[("6", "pre-activation ResNet110"), "Agrees"] == "not printed"
     differing = [network for (_, network), agrees in table["Agrees"].items() if agrees == summary.NO]
     assert differing == ["pre-activation ResNet164", "pre-activation ResNet1001"]
@@ -170,7 +170,17 @@ def test_pure_and_resnet_differ_in_memory_and_not_in_arithmetic() -> None:
 
 def test_kept_table_adds_up() -> None:
     table = summary.kept_table({"a": BasicBlock(8, 8), "b": ProductUnitBlock(8, 8)}, 8, 16).set_index("Layer")
-    assert table.index[-1] == "together"
+    assert list(table.index) == ["conv1", "bn1", "relu", "conv2", "bn2", "together"]
+    assert table["a"].tolist() == [
+        "1.00",
+        "1.01",
+        "1.00",
+        "",
+        "1.01",
+        "4.02",
+    ]  # BN: also mean and deviation, 16 numbers
+    # the unit: the clamped input, its logarithm, the output, the input itself, and a byte for each infinite input
+    assert table.loc["conv2", "b"] == "4.25"
     for column in "ab":
         parts = [float(text) for text in table[column].iloc[:-1] if text]
         assert sum(parts) == pytest.approx(float(table[column].iloc[-1]), abs=0.03)
