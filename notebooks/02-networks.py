@@ -140,10 +140,10 @@ print("differ:", ", ".join(differing["Network"]))
 
 # %% [markdown]
 # **How to read it.** Shortcut B is the paper's, as tables 2 and 4 and the largest of its CIFAR networks tell;
-# shortcut A is what He et al. {cite}`he2016deep` used for their CIFAR ResNets. Table 6 has one parameter column for both families, and
-# where the two shortcuts round differently it shows the ResNet's. The two bottleneck networks with pre-activation
-# {cite}`he2016identity` are built after the published code of their authors; with neither shortcut do their counts
-# round to what the paper prints. Why, we do not know.
+# shortcut A is what He et al. {cite}`he2016deep` used for their CIFAR ResNets. Table 6 has one parameter column for
+# both families, and where the two shortcuts round differently it shows the ResNet's. The two bottleneck networks with
+# pre-activation {cite}`he2016identity` are built after the published code of their authors; with neither shortcut do
+# their counts round to what the paper prints. Why, we do not know.
 #
 # ## What they cost
 #

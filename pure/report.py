@@ -22,7 +22,11 @@ from torch import Tensor
 
 from pure.records import RunRecord, load_all, write_atomically
 from pure.style import COLOURS
+from pure.summary import architecture_table as architecture_table  # tables over networks, beside those over records
+from pure.summary import blocks_table as blocks_table
+from pure.summary import costs_table as costs_table
 from pure.summary import display_name
+from pure.summary import parameters_table as parameters_table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
