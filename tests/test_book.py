@@ -403,10 +403,20 @@ def tab(browser: Any, address: str) -> Iterator[Any]:
         if when:
             problems.append(problem)
 
-    tab.on("console", lambda message: note(message.text, message.type == "error"))
+    # Chromium asks for favicon.ico by itself where a page names no icon, as the redirect at the first address does.
+    own_request = f"{address}/favicon.ico"
+    tab.on(
+        "console",
+        lambda message: note(message.text, message.type == "error" and message.location["url"] != own_request),
+    )
     tab.on("pageerror", lambda error: note(str(error)))
     tab.on("requestfailed", lambda request: note(f"failed: {request.url}"))
-    tab.on("response", lambda response: note(f"{response.status}: {response.url}", response.status >= 400))
+    tab.on(
+        "response",
+        lambda response: note(
+            f"{response.status}: {response.url}", response.status >= 400 and response.url != own_request
+        ),
+    )
     tab.on(
         "request",
         lambda request: note(f"elsewhere: {request.url}", not request.url.startswith((address, "data:", "blob:"))),
