@@ -6,33 +6,40 @@ last and atomically, so its existence is what tells a finished run from an inter
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import subprocess
 import tempfile
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Self
 
 import numpy
 import torch
 import torchvision
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, model_validator
 from torch import device as Device
 
+from pure.data.noise import relative_drop
 from pure.recipes import Recipe
 
 __all__ = [
     "RECORD_NAME",
     "DataSummary",
+    "Divergence",
     "Environment",
     "Epoch",
     "Evaluation",
     "ModelSummary",
+    "Resources",
     "RunRecord",
+    "Score",
     "Times",
+    "Unit",
     "load",
     "load_all",
+    "parse",
     "write_atomically",
 ]
 
@@ -66,9 +73,12 @@ class DataSummary(_Part):
         name: data set and variant.
         classes: names of the classes, in the order of the labels.
         train: number of training images.
-        validation: number of validation images.
+        validation: number of validation images; 0 where none are held out.
         test: number of test images.
         fingerprint: SHA-256 over the three sets.
+        mean: of each channel of the training set, grey levels; what the images are normalised with.
+        std: standard deviation, likewise.
+        synthetic: whether the images are simulated.
     """
 
     name: str
@@ -77,6 +87,37 @@ class DataSummary(_Part):
     validation: int
     test: int
     fingerprint: str
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    synthetic: bool = False
+
+
+class Unit(_Part):
+    """A product unit as it was at the end of an epoch, on a fixed sample of images, in evaluation mode.
+
+    Attributes:
+        threshold: one value, or one for each channel.
+        clamped: share of its inputs that lie at the threshold or below, from 0 to 1.
+        exponent: lowest and highest argument of its exponential.
+    """
+
+    threshold: float | tuple[float, ...]
+    clamped: float
+    exponent: tuple[float, float]
+
+
+class Score(_Part):
+    """Loss and accuracy on a set.
+
+    Attributes:
+        loss: mean cross-entropy (nats).
+        accuracy: share of images classified rightly, from 0 to 1.
+        top5: share of images whose class is among the five likeliest; None where the test has no meaning.
+    """
+
+    loss: float
+    accuracy: float
+    top5: float | None = None
 
 
 class Epoch(_Part):
@@ -84,37 +125,57 @@ class Epoch(_Part):
 
     Attributes:
         lr: learning rate during the epoch.
-        train_loss: mean cross-entropy (nats) over the batches as they were trained on, in training mode.
-        train_accuracy: share of the same images that were classified rightly, from 0 to 1.
-        validation_loss: mean cross-entropy (nats) on the validation set, in evaluation mode.
-        validation_accuracy: share, from 0 to 1.
+        train: the batches as they were trained on, in training mode.
+        validation: in evaluation mode; None where no images are held out.
+        reestimated: the validation again, with statistics of batch normalisation estimated anew, where the loss was
+            absurd; the training went on without them.
+        gradient_norm: mean over the steps of the gradient's norm, before it is cut.
+        units: the product units by name.
         train_s: seconds of training.
         validation_s: seconds of validation.
     """
 
     lr: float
-    train_loss: float
-    train_accuracy: float
-    validation_loss: float
-    validation_accuracy: float
+    train: Score
+    validation: Score | None = None
+    reestimated: Score | None = None
+    gradient_norm: float | None = None
+    units: dict[str, Unit] = {}
     train_s: float
     validation_s: float
 
 
-class Evaluation(_Part):
-    """The test, done once with the selected weights.
+class Evaluation(Score):
+    """A test, done once with the selected weights.
 
     Attributes:
-        epoch: number of the epoch, from 1, whose weights were tested.
-        loss: mean cross-entropy (nats).
-        accuracy: share of images classified rightly, from 0 to 1.
-        confusion: number of images by true class (rows) and predicted class (columns).
+        protocol: how the images were shown to the network, as :mod:`pure.evaluate` names it.
+        confusion: number of images by true class (rows) and predicted class (columns); left out above 100 classes.
+        reestimated: the same with statistics of batch normalisation estimated anew, where the loss was absurd.
+    """
+
+    protocol: str = "whole"
+    confusion: tuple[tuple[int, ...], ...] | None = None
+    reestimated: Score | None = None
+
+
+class Divergence(_Part):
+    """Where a training ended that left the finite numbers.
+
+    Attributes:
+        epoch: from 1.
+        step: in the epoch, from 1.
+        quantity: what was not finite: ``loss``, ``gradient`` or ``weights``.
+        layer: the first layer, in the order of the computation, whose output (``loss``), or the last whose gradient was
+            not finite (``gradient``); None if none was found when the step was repeated.
+        reason: in words, with the values at hand.
     """
 
     epoch: int
-    loss: float
-    accuracy: float
-    confusion: tuple[tuple[int, ...], ...]
+    step: int
+    quantity: Literal["loss", "gradient", "weights"]
+    layer: str | None
+    reason: str
 
 
 class Times(_Part):
@@ -123,12 +184,31 @@ class Times(_Part):
     Attributes:
         started: date and time in UTC.
         train_s: seconds of training alone, all epochs.
-        total_s: seconds from the first step to the last test image.
+        total_s: seconds from the first step to the last test image, evaluation included; interruptions are left out.
+        interruptions: how often the run was stopped and resumed.
     """
 
     started: datetime
     train_s: float
     total_s: float
+    interruptions: int = 0
+
+
+class Resources(_Part):
+    """What the run took.
+
+    Attributes:
+        throughput: training images per second, median over the epochs, loader included.
+        peak_memory: bytes; on CUDA the most that tensors took on one device, on a CPU the process's largest resident
+            size.
+        loader: ``device`` or ``workers``.
+        devices: number of processes that trained together, each on its device.
+    """
+
+    throughput: float
+    peak_memory: int
+    loader: Literal["device", "workers"]
+    devices: int = 1
 
 
 class Environment(_Part):
@@ -186,31 +266,145 @@ class RunRecord(_Part):
         overrides: names of the fields of the recipe that were set otherwise than published.
         model: the network.
         seed: fixes initialisation, order and augmentation.
+        deterministic: whether operations were restricted to those that repeat bit for bit.
         data: the data set, with its fingerprint.
         epochs: what was measured in each epoch.
-        test: the test.
+        selected: number of the epoch, from 1, whose weights were tested; None after a divergence.
+        divergence: where the training left the finite numbers; None for a training that reached its end.
+        test: the test by the recipe's first protocol; None after a divergence.
+        noisy: the same on the noisy test set (section 4.1.2), if the recipe has noise.
+        protocols: the test by the recipe's other protocols.
         thresholds: at the end, by the name of the product unit: one value, or one for each channel.
         times: when and how long.
+        resources: what it took; None in records of version 1.
         environment: what it ran on.
-        weights_sha256: hash of the weights that were tested and saved beside the record.
+        weights_sha256: hash of the weights that were tested and saved beside the record; after a divergence, of the
+            last ones.
     """
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     recipe: Recipe
     overrides: tuple[str, ...]
     model: ModelSummary
     seed: int
+    deterministic: bool = False
     data: DataSummary
     epochs: tuple[Epoch, ...]
-    test: Evaluation
+    selected: int | None
+    divergence: Divergence | None = None
+    test: Evaluation | None
+    noisy: Evaluation | None = None
+    protocols: tuple[Evaluation, ...] = ()
     thresholds: dict[str, float | tuple[float, ...]]
     times: Times
+    resources: Resources | None = None
     environment: Environment
     weights_sha256: str
 
+    @model_validator(mode="after")
+    def _has_one_outcome(self) -> Self:
+        if (self.divergence is None) != (self.test is not None and self.selected is not None):
+            raise ValueError("expected either a test and the epoch selected for it, or a divergence")
+        if self.selected is not None and not 1 <= self.selected <= len(self.epochs):
+            raise ValueError(f"epoch {self.selected} was selected, but {len(self.epochs)} are recorded")
+        return self
+
+    @property
+    def relative_drop(self) -> float | None:
+        """Loss of accuracy under noise, percent of the clean accuracy (eq. 6); None without a noisy test."""
+        if self.test is None or self.noisy is None:
+            return None
+        return relative_drop(self.test.accuracy, self.noisy.accuracy)
+
+    def time_to_accuracy(self, accuracy: float = 0.8, evaluation: bool = False) -> float | None:
+        """Seconds until the validation accuracy was first reached, of training alone or with the evaluations.
+
+        Returns:
+            None where it was never reached, or nothing was held out.
+        """
+        return self._time_to(
+            next((n for n, epoch in enumerate(self.epochs, 1) if _accuracy(epoch) >= accuracy), None), evaluation
+        )
+
+    def time_to_best(self, evaluation: bool = False) -> float | None:
+        """Seconds until the highest validation accuracy was first reached; None where nothing was held out."""
+        accuracies = [_accuracy(epoch) for epoch in self.epochs]
+        best = max(accuracies, default=-1.0)
+        return self._time_to(accuracies.index(best) + 1 if best >= 0 else None, evaluation)
+
+    def _time_to(self, epoch: int | None, evaluation: bool) -> float | None:
+        if epoch is None:
+            return None
+        return sum(each.train_s + evaluation * each.validation_s for each in self.epochs[:epoch])
+
+    def outcome(self) -> dict[str, Any]:
+        """The record without times, resources and environment: what the same run must give again, bit for bit."""
+        unrepeatable = {"times": True, "resources": True, "environment": True}
+        epochs = {"__all__": {"train_s", "validation_s"}}
+        return self.model_dump(exclude={**unrepeatable, "epochs": epochs})
+
     def write(self, path: Path) -> None:
-        """Write the record as indented JSON, atomically: a reader sees the old file, none, or all of the new one."""
-        write_atomically(path, (self.model_dump_json(indent=1) + "\n").encode())
+        """Write the record as JSON, atomically: a reader sees the old file, none, or all of the new one.
+
+        What is written is read back before it gets its name, so that no record is ever there that cannot be read.
+        """
+        content = self.to_json().encode()
+        parse(content)
+        write_atomically(path, content)
+
+    def to_json(self) -> str:
+        """Indented JSON, with a line for each epoch: a deep network's hundreds would fill tens of thousands."""
+        values = json.loads(self.model_dump_json())
+        epochs = ",\n".join("  " + json.dumps(epoch) for epoch in values["epochs"])
+        text = json.dumps({**values, "epochs": "epochs go here"}, indent=1)
+        return text.replace('"epochs go here"', f"[\n{epochs}\n ]", 1) + "\n"
+
+
+def _accuracy(epoch: Epoch) -> float:
+    return epoch.validation.accuracy if epoch.validation is not None else -1.0
+
+
+def parse(content: bytes) -> RunRecord:
+    """A record from its JSON, of this version or of an older one.
+
+    Raises:
+        ValueError: it is no record, or one of a version that is not known here.
+    """
+    values = json.loads(content)
+    version = values.get("schema_version") if isinstance(values, dict) else None
+    if version == 1:
+        content = json.dumps(_from_version_1(values)).encode()
+    elif version != 2:
+        raise ValueError(f"schema version {version!r}; this package reads 1 and 2: a newer one may have written it")
+    return RunRecord.model_validate_json(content)
+
+
+def _from_version_1(old: dict[str, Any]) -> dict[str, Any]:
+    """Version 1 knew one data set, one loader and one test."""
+    recipe = {field: value for field, value in old["recipe"].items() if field not in ("source", "max_shift")}
+    recipe["data_options"] = {"split_seed": recipe.pop("split_seed")}
+    recipe["augmentation"] = f"shift({old['recipe']['max_shift']})" if old["recipe"]["max_shift"] else "none"
+    overrides = {"max_shift": "augmentation", "split_seed": "data_options"}
+    epochs = [
+        {
+            **{field: epoch[field] for field in ("lr", "train_s", "validation_s")},
+            **{
+                part: {"loss": epoch[f"{part}_loss"], "accuracy": epoch[f"{part}_accuracy"]}
+                for part in ("train", "validation")
+            },
+        }
+        for epoch in old["epochs"]
+    ]
+    test = {field: old["test"][field] for field in ("loss", "accuracy", "confusion")}
+    return {
+        **old,
+        "schema_version": 2,
+        "recipe": recipe,
+        "overrides": sorted(overrides.get(field, field) for field in old["overrides"]),
+        "epochs": epochs,
+        "selected": old["test"]["epoch"],
+        "test": test,
+    }
 
 
 def load(path: Path) -> RunRecord:
@@ -221,26 +415,31 @@ def load(path: Path) -> RunRecord:
         ValueError: the file is no record, or of a version that this package does not read; the fields are named.
     """
     try:
-        return RunRecord.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        raise ValueError(f"{path} is no run record of schema version 1; repeat the run or remove it: {error}") from None
+        return parse(path.read_bytes())
+    except (ValueError, KeyError, TypeError, AttributeError) as error:  # pydantic's and JSON's errors are ValueErrors
+        raise ValueError(f"{path} is no run record; repeat the run or remove it: {error}") from None
 
 
 def load_all(*roots: Path | str) -> list[RunRecord]:
     """Read every ``record.json`` below the folders, ordered by recipe, model and seed.
 
-    A folder that does not exist holds none.  A run is its recipe with every value, its network with every option, and
-    its seed: repeated, on another machine too, it is no further sample, and a table would count it twice.
+    A folder that does not exist holds none.  A run is its recipe with every value, its network with every option,
+    its seed and its data: repeated, on another machine too, it is no further sample, and a table would count it twice.
 
     Raises:
         ValueError: a file is no valid record, or two of them are the same run; both are named.
     """
     paths = {path.resolve(): path for root in roots for path in sorted(Path(root).rglob(RECORD_NAME))}
     records: list[RunRecord] = []
-    seen: dict[tuple[str, str, int], Path] = {}
+    seen: dict[tuple[str, str, int, str], Path] = {}
     for path in paths.values():
         record = load(path)
-        run = record.recipe.model_dump_json(), record.model.model_dump_json(), record.seed
+        run = (
+            record.recipe.model_dump_json(),
+            record.model.model_dump_json(),
+            record.seed,
+            record.data.fingerprint,
+        )
         if run in seen:
             raise ValueError(f"{seen[run]} and {path} are the same run; remove one of them, or name only one folder")
         seen[run] = path
