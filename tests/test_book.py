@@ -316,7 +316,7 @@ def test_every_setting_of_the_ledger_is_linked_to_the_api() -> None:
     links = {href for href, _ in _parsed(HTML / "book" / "ledger.html").links}
     for name in ("ProductUnit2d", "create_model"):
         assert f"api.html#pure.{name}" in links
-    for field in ("decay_theta", "weight_decay", "gamma", "milestones", "selection", "max_shift", "split_seed"):
+    for field in ("decay_theta", "weight_decay", "gamma", "milestones", "selection", "augmentation", "data_options"):
         assert f"api.html#pure.recipes.Recipe.{field}" in links
 
 
