@@ -1,0 +1,57 @@
+"""Where the data sets lie on this machine, and what is said when one of them does not."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+__all__ = ["ROOT_VARIABLE", "data_root", "missing", "writable_folder"]
+
+ROOT_VARIABLE = "PURE_DATA"
+"""The environment variable that names the folder of the data sets."""
+
+
+def data_root(root: str | Path | None = None) -> Path:
+    """The folder of the data sets: the argument, else the environment variable PURE_DATA, else ``data``.
+
+    The folder need not exist.
+
+    Args:
+        root: the folder; None takes the environment variable, or ``data`` below the working directory.
+    """
+    return Path(root or os.environ.get(ROOT_VARIABLE) or "data").expanduser()
+
+
+def missing(name: str, title: str, root: Path, looked_for: Iterable[str], instead: str = "") -> FileNotFoundError:
+    """The error of a data set that is not there: what was looked for, where, and how to get it.
+
+    Args:
+        name: as :func:`pure.data.load` knows it.
+        title: as people know it.
+        root: the folder that was searched.
+        looked_for: files and folders, any of which would have done.
+        instead: another way to get it than the command.
+    """
+    command = f"python -m pure.data {name} --root {root} --download"
+    return FileNotFoundError(
+        f"{title} is not in {root} (looked for {', '.join(looked_for)}); {instead or f'get it with: {command}'}, "
+        f"or name the folder that holds it: root=, --root or the environment variable {ROOT_VARIABLE}"
+    )
+
+
+def writable_folder(candidates: Iterable[Path]) -> Path | None:
+    """The first of the folders that a file can be written to, made if need be; None if none can.
+
+    A file is really written: permissions alone do not tell of a read-only mount or a full disk.
+    """
+    for folder in candidates:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder) as file:
+                file.write(b"pure")
+        except OSError:
+            continue
+        return folder
+    return None
