@@ -15,20 +15,17 @@ import os
 import pickle
 import warnings
 import zipfile
-from collections import Counter
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 from torchvision.datasets import CIFAR10
 from torchvision.datasets.utils import check_integrity
-from torchvision.io import ImageReadMode, decode_image
-from tqdm import tqdm
 
+from pure.data.folders import FolderImages, Unreadable
 from pure.data.root import data_root, missing, writable_folder
 from pure.data.splits import ImageSet, Splits
 from pure.data.splits import holdout as hold_out
@@ -40,7 +37,6 @@ CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hors
 _VARIANTS = {".jpg": "cifar10-jpeg", ".jpeg": "cifar10-jpeg", ".png": "cifar10-png"}
 _PER_CLASS = {"train": 5000, "test": 1000}
 _SHAPE = (3, 32, 32)
-_PIECE = 500  # images that a thread decodes in one go
 
 
 @dataclass(frozen=True)
@@ -51,21 +47,12 @@ class _Source:
     folder: Path
 
 
-class _File(NamedTuple):
-    """An image of a tree; the path is relative to the tree, with slashes on every system."""
-
-    path: str
-    label: int
-    size: int
-    modified: int  # ns
-
-
 def cifar10(
     root: str | Path | None = None,
     variant: str | None = None,
     holdout: int = 0,
     split_seed: int = 0,
-    skip_unreadable: bool = False,
+    unreadable: Unreadable = "error",
     cache: bool = True,
 ) -> Splits:
     """CIFAR-10 in its official division, all of it in memory.
@@ -80,7 +67,8 @@ def cifar10(
         holdout: number of training images that are held out as validation set, stratified; 0 trains on all 50,000,
             as the paper does, and leaves no validation set.
         split_seed: fixes which images are held out.
-        skip_unreadable: leave out the images that cannot be decoded, with a warning that names them.
+        unreadable: ``"error"``: an image of a tree that cannot be decoded stops the run; ``"skip"``: such images are
+            left out, counted and named.
         cache: whether a decoded tree is kept and read again.
 
     Returns:
@@ -97,7 +85,7 @@ def cifar10(
     if holdout == 0 and split_seed != 0:
         raise ValueError(f"split_seed={split_seed} divides nothing here: CIFAR-10 comes divided; give holdout too")
     source = _find(data_root(root), variant)
-    train, test = _read(source, skip_unreadable, cache)
+    train, test = _read(source, unreadable, cache)
     validation = None
     if holdout:
         parts = hold_out(train.labels, holdout, split_seed)
@@ -116,7 +104,7 @@ def download(root: str | Path | None = None) -> Path:
     return folder / str(CIFAR10.base_folder)
 
 
-def verify(root: str | Path | None = None, variant: str | None = None, skip_unreadable: bool = False) -> str:
+def verify(root: str | Path | None = None, variant: str | None = None, unreadable: Unreadable = "error") -> str:
     """Read every image from its own file, not from the cache, and check numbers and checksums.
 
     Returns:
@@ -126,7 +114,7 @@ def verify(root: str | Path | None = None, variant: str | None = None, skip_unre
         FileNotFoundError, ValueError: as :func:`cifar10`.
     """
     source = _find(data_root(root), variant)
-    parts = _read(source, skip_unreadable, cache=False)
+    parts = _read(source, unreadable, cache=False)
     how = "MD5 of every batch" if source.variant == "cifar10" else "every image decoded"
     return f"{source.variant} in {source.folder}: {sum(len(part.labels) for part in parts):,} images, {how}"
 
@@ -167,15 +155,15 @@ def _variant(tree: Path) -> str:
     raise ValueError(f"{tree / 'train' / CLASSES[0]} holds no image; expected files with {', '.join(_VARIANTS)}")
 
 
-def _read(source: _Source, skip_unreadable: bool, cache: bool) -> tuple[ImageSet, ImageSet]:
+def _read(source: _Source, unreadable: Unreadable, cache: bool) -> tuple[ImageSet, ImageSet]:
     """Training and test set, in the order of the source."""
     if source.variant == "cifar10":
         batches = [name for name, _ in CIFAR10.train_list], [name for name, _ in CIFAR10.test_list]
         train, test = (_read_batches(source.folder, names) for names in batches)
-        _check_counts(source.folder, "train", train.labels.tolist())
-        _check_counts(source.folder, "test", test.labels.tolist())
+        _check_counts(source.folder, "train", train.labels)
+        _check_counts(source.folder, "test", test.labels)
         return train, test
-    return _read_tree(source, skip_unreadable, cache)
+    return _read_tree(source, unreadable, cache)
 
 
 def _read_batches(folder: Path, names: Iterable[str]) -> ImageSet:
@@ -201,145 +189,76 @@ def _read_batches(folder: Path, names: Iterable[str]) -> ImageSet:
     return ImageSet(torch.cat(images), torch.tensor(labels))
 
 
-def _read_tree(source: _Source, skip_unreadable: bool, cache: bool) -> tuple[ImageSet, ImageSet]:
+def _read_tree(source: _Source, unreadable: Unreadable, cache: bool) -> tuple[ImageSet, ImageSet]:
     """The images of a tree, from the cache if that holds them."""
-    files = {part: _list(source, part) for part in _PER_CLASS}
-    for part, listed in files.items():
-        _check_counts(source.folder / part, part, [file.label for file in listed])
-    key = hashlib.sha256(repr(files).encode()).hexdigest()
-    name = f"{source.variant}-{key[:16]}.npz"
+    trees = [FolderImages(source.folder / part, CLASSES) for part in _PER_CLASS]
+    for part, tree in zip(_PER_CLASS, trees, strict=True):
+        _check_variant(source, tree)
+        _check_counts(tree.root, part, tree.labels)
+    digest = hashlib.sha256("".join(tree.digest for tree in trees).encode()).hexdigest()
     folders = (source.folder / "cache", Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "pure")
-    if cache:
-        for folder in folders:
-            if (kept := _read_cache(folder / name)) is not None:
-                return kept
-    train, test, complete = _decode(source.folder, files, skip_unreadable)
-    if cache and complete:
-        folder_to_write = writable_folder(folders)
-        if folder_to_write is None:
-            warnings.warn(
-                f"cannot keep the decoded images: neither {folders[0]} nor {folders[1]} can be written; every load "
-                "decodes the files again",
-                stacklevel=3,
-            )
-        else:
-            _write_cache(folder_to_write / name, train, test)
+    files = [folder / f"{source.variant}-{digest[:16]}.npz" for folder in folders]
+    if cache and (kept := next(filter(None, map(_read_cache, files)), None)):
+        return kept
+    readable = [tree if unreadable == "error" else tree.readable()[0] for tree in trees]
+    for tree in readable:
+        if tree.shape != _SHAPE:
+            raise ValueError(f"the images of {tree.root} have the shape {tree.shape}, those of CIFAR-10 have {_SHAPE}")
+    train, test = (tree.in_memory() for tree in readable)
+    complete = all(len(tree) == len(part) for tree, part in zip(trees, readable, strict=True))
+    if cache and complete:  # a set with gaps is never kept: it would be taken for the whole one
+        _write_cache(files, train, test)
     return train, test
 
 
-def _list(source: _Source, part: str) -> list[_File]:
-    """The images of a part, class by class, each class by name.
-
-    Raises:
-        FileNotFoundError: a class has no folder.
-        ValueError: a folder of another class, or images of another variant.
-    """
-    folder = source.folder / part
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{source.folder} has no folder {part}; expected train/<class>/ and test/<class>/")
-    there = {entry.name for entry in os.scandir(folder) if entry.is_dir()}
-    if there != set(CLASSES):
-        absent, strange = sorted(set(CLASSES) - there), sorted(there - set(CLASSES))
-        problems = [
-            f"{what}: {', '.join(names)}" for what, names in (("missing", absent), ("unknown", strange)) if names
-        ]
-        raise ValueError(f"{folder} does not hold the ten classes of CIFAR-10; {'; '.join(problems)}")
-    files = []
-    for label, name in enumerate(CLASSES):
-        entries = sorted(os.scandir(folder / name), key=lambda entry: entry.name)
-        for entry in entries:
-            variant = _VARIANTS.get(Path(entry.name).suffix.lower())
-            if variant is None:
-                continue  # thumbnails, notes
-            if variant != source.variant:
-                raise ValueError(f"{entry.path} is {variant}, other images in {source.folder} are {source.variant}")
-            status = entry.stat()
-            files.append(_File(f"{part}/{name}/{entry.name}", label, status.st_size, status.st_mtime_ns))
-    return files
+def _check_variant(source: _Source, tree: FolderImages) -> None:
+    """All images of a tree are of one variant."""
+    for index in range(len(tree)):
+        path = tree.relative_path(index)
+        variant = _VARIANTS.get(os.path.splitext(path)[1].lower(), "of no variant")
+        if variant != source.variant:
+            raise ValueError(
+                f"{tree.root / path} is {variant}, other images in {source.folder} are {source.variant}; keep the "
+                "variants in trees of their own"
+            )
 
 
-def _check_counts(where: Path, part: str, labels: list[int]) -> None:
+def _check_counts(where: Path, part: str, labels: Tensor) -> None:
     """Every class has its 5,000 training images, or its 1,000 test images."""
-    counts, expected = Counter(labels), _PER_CLASS[part]
-    wrong = [f"{name} {counts[label]:,}" for label, name in enumerate(CLASSES) if counts[label] != expected]
-    if wrong or len(labels) != expected * len(CLASSES):
+    expected = _PER_CLASS[part]
+    counts = labels.bincount(minlength=len(CLASSES)).tolist()
+    if wrong := [f"{count:,} of {name}" for name, count in zip(CLASSES, counts, strict=True) if count != expected]:
         raise ValueError(
-            f"{where}: expected {expected:,} images of each class for {part}, found {len(labels):,} in all, "
-            f"{', '.join(wrong)}; unpack or download CIFAR-10 again"
+            f"{where}: expected {expected:,} images of each class, found {', '.join(wrong)}; unpack or download "
+            "CIFAR-10 again"
         )
-
-
-def _decode(tree: Path, files: dict[str, list[_File]], skip_unreadable: bool) -> tuple[ImageSet, ImageSet, bool]:
-    """Decode the files of both parts; False at the end says that some were left out."""
-    listed = [file for part in files.values() for file in part]
-    images = torch.empty(len(listed), *_SHAPE, dtype=torch.uint8)
-
-    def decode(rows: range) -> dict[int, str]:
-        """Put some images into their rows.  Returns what is wrong with those that cannot be read."""
-        problems = {}
-        for row in rows:
-            try:
-                data = torch.from_numpy(np.fromfile(tree / listed[row].path, dtype=np.uint8))
-                image = decode_image(data, ImageReadMode.RGB)
-            except (OSError, RuntimeError, ValueError) as error:
-                problems[row] = str(error).partition("\n")[0]
-                continue
-            if image.shape == _SHAPE and image.dtype == torch.uint8:
-                images[row] = image
-            else:
-                problems[row] = f"{tuple(image.shape)} {image.dtype}, expected {_SHAPE} torch.uint8"
-        return problems
-
-    unreadable: dict[int, str] = {}
-    pieces = [range(start, min(start + _PIECE, len(listed))) for start in range(0, len(listed), _PIECE)]
-    with (
-        tqdm(total=len(listed), desc="decode CIFAR-10", unit=" images", disable=None, leave=False) as bar,
-        ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool,
-    ):
-        for piece, problems in zip(pieces, pool.map(decode, pieces), strict=True):
-            unreadable |= problems
-            bar.update(len(piece))
-    if unreadable:
-        named = [f"{tree / listed[row].path} ({problem})" for row, problem in unreadable.items()]
-        message = f"{len(named):,} of {len(listed):,} images cannot be read: {'; '.join(named[:5])}"
-        message += "; ..." if len(named) > 5 else ""
-        if not skip_unreadable:
-            raise ValueError(f"{message}; get them again, or leave them out with skip_unreadable=True")
-        warnings.warn(f"{message}; they are left out", stacklevel=4)
-    labels = torch.tensor([file.label for file in listed])
-    readable = torch.tensor([row not in unreadable for row in range(len(listed))])
-    boundary = len(files["train"])
-    train, test = (
-        ImageSet(images[rows][readable[rows]], labels[rows][readable[rows]])
-        for rows in (slice(boundary), slice(boundary, None))
-    )
-    return train, test, not unreadable
 
 
 def _read_cache(path: Path) -> tuple[ImageSet, ImageSet] | None:
     """What :func:`_write_cache` wrote; None if there is nothing, or nothing whole."""
     try:
         with np.load(path) as file:
-            train, test = (
-                ImageSet(torch.from_numpy(file[f"{part}_images"]), torch.from_numpy(file[f"{part}_labels"]))
-                for part in ("train", "test")
-            )
-            return train, test
+            arrays = [torch.from_numpy(file[name]) for name in ("images", "labels", "test_images", "test_labels")]
     except (OSError, ValueError, KeyError, zipfile.BadZipFile):
         return None
+    return ImageSet(arrays[0], arrays[1]), ImageSet(arrays[2], arrays[3])
 
 
-def _write_cache(path: Path, train: ImageSet, test: ImageSet) -> None:
-    """Write both parts into one file, which is there whole or not at all."""
-    arrays = {
-        f"{part}_{name}": tensor.numpy()
-        for part, images in (("train", train), ("test", test))
-        for name, tensor in (("images", images.images), ("labels", images.labels))
-    }
+def _write_cache(files: Sequence[Path], train: ImageSet, test: ImageSet) -> None:
+    """Keep both parts in the first of the files that can be written; it is there whole or not at all."""
+    folder = writable_folder(file.parent for file in files)
+    if folder is None:
+        places = " nor ".join(str(file.parent) for file in files)
+        warnings.warn(
+            f"cannot keep the decoded images: neither {places} can be written; every load decodes the files again",
+            stacklevel=2,
+        )
+        return
+    path = folder / files[0].name
     unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         with unfinished.open("wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
+            np.savez(file, images=train.images, labels=train.labels, test_images=test.images, test_labels=test.labels)
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
