@@ -30,6 +30,9 @@ ABSURD = 10.0
 many wrong classes.  On the digits it is 23 nats; a network without training loses about 2.4, overfitted ones up to 5 on
 the images that they get wrong, and lagging statistics of batch normalisation were seen to give up to 1e28."""
 
+_SCALE = 2.0**20
+"""Leaves room for exponents up to 7e8, and their last digits within 1e-9."""
+
 _UNITS = (ProductUnit, ProductUnit2d, ComplexProductUnit, ComplexProductUnit2d)  # the stabilised ones are among them
 
 Forward = Callable[[nn.Module, Tensor, Tensor], Tensor]
@@ -67,8 +70,8 @@ def observe_units(network: nn.Module, images: Tensor) -> dict[str, Unit]:
     """Threshold, share of inputs at the threshold and range of the exponent of every product unit, by name.
 
     One forward pass in evaluation mode.  The exponent, the argument of the exponential, is computed in float64 from
-    the inputs that the unit really had, so that it is known where the product overflows; that of a stabilised unit is
-    the bounded one.  A complex unit has its ``eps`` for a threshold, which holds for magnitudes.
+    the inputs that the unit really had, and is known where the product overflows; that of a stabilised unit is the
+    bounded one.  A complex unit has its ``eps`` for a threshold, which holds for magnitudes.
 
     Args:
         network: maps images to logits.
@@ -215,13 +218,16 @@ def _untouched(network: nn.Module) -> Iterator[None]:
 def _exponents_of(unit: nn.Module) -> Callable[[Tensor], Tensor]:
     """A function from the unit's inputs to the arguments of its exponential, float64.
 
-    The argument is the logarithm of the product, which in float64 is exact and overflows far beyond 700 only.
+    They are the logarithms of the products, for exponents divided by a power of two, so that no product overflows.
     """
     twin = copy.deepcopy(unit).double()
+    scale = 1.0 if getattr(unit, "bound", None) else _SCALE  # a bounded argument is not linear, and overflows nowhere
+    with torch.no_grad():
+        twin.get_parameter("weight").div_(scale)
 
     def exponents(x: Tensor) -> Tensor:
         with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
-            return _product(twin, x.double()).log()
+            return scale * _product(twin, x.double()).log()
 
     return exponents
 
