@@ -1,0 +1,432 @@
+"""How test images are shown to a network, each way by its name, and what its answers are worth.
+
+======================  ==============================================================================================
+protocol                what the network sees
+======================  ==============================================================================================
+``whole``               the image as it is: digits, CIFAR-10, galaxies
+``single-crop``         the central 224 x 224 pixels, after the shorter side was brought to 256
+``ten-crop``            the four corners and the centre, 224 x 224, of the central 256 x 256, and their mirror images
+``multi-scale``         the whole image and its mirror image, shorter side 224, 256, 384, 480 and 640, by a network that
+                        is made fully convolutional
+======================  ==============================================================================================
+
+He et al. (2016, section 3.4) compare their networks by "the standard 10-crop testing" of Krizhevsky et al. (2012) and,
+"for best results", by the fully convolutional form of Simonyan and Zisserman (2015) with scores averaged over the five
+scales; the rows that table 4 of the paper repeats are of the second kind.  They do not say which scores are averaged.
+The two papers that they follow average softmax outputs, over crops and over scales and mirror images; so do we.  Within
+one pass of the fully convolutional form the logits are averaged over positions, as Simonyan and Zisserman do.
+
+Sizes can be changed, and are then part of the name: ``"single-crop(144,128)"``, ``"ten-crop(144,128)"``,
+``"multi-scale(128,144,192)"``.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, cast
+
+import torch
+import torch.distributed
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from torchmetrics import SumMetric
+from torchmetrics.classification import MulticlassConfusionMatrix, MulticlassStatScores
+from torchvision.transforms.v2 import functional as transforms
+from tqdm import tqdm
+
+from pure.data.splits import Images, ImageSet
+
+__all__ = ["PROTOCOLS", "Measures", "Predictions", "Protocol", "evaluate", "measure"]
+
+Kind = Literal["whole", "single-crop", "ten-crop", "multi-scale"]
+
+PROTOCOLS: Mapping[str, tuple[int, ...]] = {
+    "whole": (),
+    "single-crop": (256, 224),
+    "ten-crop": (256, 224),
+    "multi-scale": (224, 256, 384, 480, 640),
+}
+"""The protocols by name, with the sizes that they have unless told otherwise."""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """A way to show test images to a network.
+
+    Attributes:
+        kind: one of :data:`PROTOCOLS`.
+        sizes: in pixels.  For crops, what the shorter side is brought to, and the side of the crop.  For multi-scale,
+            the shorter sides; the smallest is the size that the network was trained at.
+    """
+
+    kind: Kind
+    sizes: tuple[int, ...]
+
+    @classmethod
+    def parse(cls, name: str) -> Protocol:
+        """A protocol by name, such as ``"ten-crop"`` or ``"ten-crop(144,128)"``.
+
+        Raises:
+            ValueError: the name is unknown (the known ones are named), or its sizes are of the wrong number or order.
+        """
+        match = re.fullmatch(r"([a-z-]+)(?:\(([\d, ]+)\))?", name)
+        if match is None or match[1] not in PROTOCOLS:
+            raise ValueError(
+                f"unknown protocol {name!r}; expected one of {', '.join(PROTOCOLS)}, with other sizes such as "
+                "single-crop(144,128) if need be"
+            )
+        kind = cast(Kind, match[1])
+        if match[2] is None:
+            return cls(kind, PROTOCOLS[kind])
+        sizes = tuple(int(size) for size in match[2].split(",") if size.strip())
+        if kind == "whole":
+            raise ValueError(f"protocol 'whole' takes the images as they are, without sizes; got {name!r}")
+        if kind == "multi-scale":
+            if len(set(sizes)) < len(sizes) or min(sizes, default=0) < 1:
+                raise ValueError(f"multi-scale expects one or more different sizes of at least 1 pixel, got {name!r}")
+        elif len(sizes) != 2 or not sizes[0] >= sizes[1] >= 1:
+            raise ValueError(f"{kind} expects the shorter side and a crop that fits into it, got {name!r}")
+        return cls(kind, sizes)
+
+    def __str__(self) -> str:
+        """The name, as a record keeps it."""
+        sizes = ",".join(map(str, self.sizes))
+        return self.kind if self.sizes == PROTOCOLS[self.kind] else f"{self.kind}({sizes})"
+
+    @property
+    def mirrored(self) -> bool:
+        """Whether the mirror image of each view is shown too."""
+        return self.kind in ("ten-crop", "multi-scale")
+
+    def views(self, images: Tensor) -> list[Tensor]:
+        """What is cut out of images, without the mirror images.
+
+        Args:
+            images: shape ``(..., C, H, W)``, uint8.
+
+        Returns:
+            Tensors ``(..., C, h, w)``, uint8.  Five of ``ten-crop``: upper left, upper right, lower left, lower right,
+            centre; one for each size of ``multi-scale``; else one.
+        """
+        if self.kind == "whole":
+            return [images]
+        if self.kind == "multi-scale":
+            return [_resize(images, size) for size in self.sizes]
+        side, crop = self.sizes
+        resized = _resize(images, side)
+        if self.kind == "single-crop":
+            return [transforms.center_crop(resized, [crop, crop])]
+        return list(transforms.five_crop(transforms.center_crop(resized, [side, side]), [crop, crop]))
+
+
+class Predictions(NamedTuple):
+    """What a network answers.
+
+    Attributes:
+        scores: shape ``(n, classes)``, float32, on the CPU: logits, or where views were averaged, the logarithm of the
+            mean softmax output.  The softmax of either is the predicted distribution, so cross-entropy and argmax apply
+            to both.
+        labels: shape ``(n,)``, int64.
+    """
+
+    scores: Tensor
+    labels: Tensor
+
+
+def evaluate(
+    network: nn.Module,
+    images: Images,
+    statistics: tuple[Tensor, Tensor],
+    protocol: Protocol | str = "whole",
+    device: torch.device | str | None = None,
+    *,
+    batch_size: int = 256,
+    dtype: torch.dtype | None = None,
+    workers: int | None = None,
+    progress: bool | None = None,
+    rank: int = 0,
+    world_size: int = 1,
+) -> Predictions:
+    """The scores of a network in evaluation mode; the network's own modes are restored.
+
+    With several ranks each takes every ``world_size``-th image from its own on: none twice, none added, whether the
+    number divides or not.  No rank waits for another.
+
+    Args:
+        network: maps normalised images ``(N, C, H, W)`` to logits.  ``multi-scale`` needs one that ends in an average
+            pool ``avgpool`` over the whole map and a linear ``fc``, as those of :mod:`pure.models` and torchvision's
+            ResNets do.
+        images: the set.
+        statistics: mean and standard deviation of each channel in grey levels, shape ``(C,)`` each; a constant channel
+            is only centred.
+        protocol: as above.
+        device: where the network is and the scores are computed; by default where its parameters are.
+        batch_size: images of the crop's (or the smallest) size that are shown at once; of larger ones fewer, in
+            proportion to their area.
+        dtype: floating-point type of autocast, such as ``torch.bfloat16``; None computes in the network's own.
+        workers: processes that read and resize; by default none for images in memory, else one for each processor.
+        progress: whether to show a bar; by default only on a terminal.
+        rank: the number of this process.
+        world_size: number of processes.
+
+    Returns:
+        Scores and labels of the rows ``rank, rank + world_size, ...``, in this order.
+
+    Raises:
+        ValueError: an unknown protocol, an empty set, a batch size below one, a rank outside the world; multi-scale on
+            a network of another form.
+    """
+    protocol = Protocol.parse(protocol) if isinstance(protocol, str) else protocol
+    if len(images) == 0 or batch_size < 1 or not 0 <= rank < world_size:
+        raise ValueError(
+            "expected images, a batch size of at least 1 and a rank below the number of processes, got "
+            f"{len(images)} images, batch_size={batch_size}, rank={rank}, world_size={world_size}"
+        )
+    network = _without_exchange(network)
+    device = next(network.parameters()).device if device is None else torch.device(device)
+    rows = torch.arange(rank, len(images), world_size)
+    shown = rows if len(rows) else torch.tensor([0])  # a rank without images still has to know the number of classes
+    mean, std = (each.to(device, torch.float32).view(-1, 1, 1) for each in statistics)
+    std = torch.where(std > 0, std, 1.0)
+    batches = DataLoader(
+        _Views(images, shown, protocol),
+        batch_size,
+        num_workers=_default_workers(images, len(shown)) if workers is None else workers,
+        collate_fn=_as_it_is,
+        pin_memory=device.type == "cuda",
+    )
+    autocast = torch.autocast(device.type, dtype) if dtype is not None else nullcontext()
+    bar = tqdm(
+        total=len(shown),
+        desc=f"evaluate {protocol}",
+        unit="image",
+        leave=False,
+        disable=None if progress is None else not progress,
+    )
+    scores = []
+    with bar, torch.inference_mode(), autocast, _evaluation_mode(network):
+        convolutional = protocol.kind == "multi-scale"
+        with _fully_convolutional(network, protocol.sizes, mean) if convolutional else nullcontext(network) as form:
+            for number, groups in batches:
+                scores.append(_scores(form, number, groups, protocol, batch_size, mean, std).cpu())
+                bar.update(number)
+    return Predictions(torch.cat(scores)[: len(rows)], images.labels[rows])
+
+
+Groups = list[tuple[Tensor, Tensor]]
+"""Views of one shape, ``(m, C, h, w)``, each group with the numbers of their images in the batch, ``(m,)``."""
+
+
+def _scores(
+    network: nn.Module, number: int, groups: Groups, protocol: Protocol, batch_size: int, mean: Tensor, std: Tensor
+) -> Tensor:
+    """Scores of a batch of ``number`` images, ``(number, classes)``, from all of their views."""
+    averaged = protocol.kind in ("ten-crop", "multi-scale")
+    total: Tensor | None = None
+    for owners, views in groups:
+        at_once = _at_once(views, protocol, batch_size)
+        for some, part in zip(owners.split(at_once), views.split(at_once), strict=True):
+            pixels = (part.to(mean.device, non_blocking=True).float() - mean) / std
+            rows = some.to(mean.device)
+            for shown in (pixels, pixels.flip(-1)) if protocol.mirrored else (pixels,):
+                logits: Tensor = network(shown).float()
+                if total is None:
+                    total = logits.new_full((number, logits.shape[1]), -torch.inf)
+                # The sum of the softmax outputs, as a logarithm; with a single view the logits themselves.
+                total[rows] = torch.logaddexp(total[rows], logits.log_softmax(1) if averaged else logits)
+    assert total is not None
+    views_of_each = sum(len(owners) for owners, _ in groups) // number * (2 if protocol.mirrored else 1)
+    return total - math.log(views_of_each)
+
+
+def _at_once(views: Tensor, protocol: Protocol, batch_size: int) -> int:
+    """How many views are shown at once, so that larger ones take no more memory."""
+    if not protocol.sizes:
+        return batch_size
+    return max(1, batch_size * min(protocol.sizes) ** 2 // (views.shape[-2] * views.shape[-1]))
+
+
+class _Views(Dataset[Any]):
+    """Batches of views for a :class:`DataLoader`, made where the images are read, in its workers."""
+
+    def __init__(self, images: Images, rows: Tensor, protocol: Protocol) -> None:
+        self.images, self.rows, self.protocol = images, rows, protocol
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitems__(self, positions: list[int]) -> tuple[int, Groups]:
+        """The number of the images, and their views by shape."""
+        groups: dict[tuple[int, torch.Size], Groups] = {}
+        for owners, images in self._read(self.rows[positions]):
+            for number, view in enumerate(self.protocol.views(images)):
+                groups.setdefault((number, view.shape[1:]), []).append((owners, view))
+        joined = [tuple(map(torch.cat, zip(*group, strict=True))) for group in groups.values()]
+        return len(positions), cast(Groups, joined)
+
+    def _read(self, rows: Tensor) -> Groups:
+        """The images, those of one shape together: at once where they are in memory or can be read at once."""
+        owners = torch.arange(len(rows))
+        if hasattr(self.images, "read") and self.images.shape is not None:
+            return [(owners, self.images.read(rows))]
+        by_shape: dict[torch.Size, list[tuple[int, Tensor]]] = {}
+        for owner, row in enumerate(rows.tolist()):
+            image, _ = self.images[row]
+            by_shape.setdefault(image.shape, []).append((owner, image))
+        return [
+            (torch.tensor([owner for owner, _ in group]), torch.stack([image for _, image in group]))
+            for group in by_shape.values()
+        ]
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch  # a function with a name, since workers that are not forked receive it pickled
+
+
+def _default_workers(images: Images, number: int) -> int:
+    """None where there is nothing to decode, or too little for processes to be worth their start."""
+    if isinstance(images, ImageSet) or number < 1024:
+        return 0
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(8, processors // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+
+
+def _resize(images: Tensor, side: int) -> Tensor:
+    """Images whose shorter side is ``side``: bilinear and antialiased, as torchvision's reference evaluation does."""
+    resized: Tensor = transforms.resize(images, [side], antialias=True)
+    return resized
+
+
+def _without_exchange(network: nn.Module) -> nn.Module:
+    """The network without DDP, which exchanges buffers at each call: ranks make different numbers of calls."""
+    inner = getattr(network, "_orig_mod", network)  # of torch.compile
+    return cast(nn.Module, inner.module) if isinstance(inner, nn.parallel.DistributedDataParallel) else network
+
+
+@contextmanager
+def _evaluation_mode(network: nn.Module) -> Iterator[None]:
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+@contextmanager
+def _fully_convolutional(network: nn.Module, sizes: Sequence[int], mean: Tensor) -> Iterator[nn.Module]:
+    """The network on images of any size: its pool and classifier slide over the map, and the logits are averaged.
+
+    The window is the map that an image of the training size gives, 7 x 7 for 224 x 224; there the network is left as it
+    is.  Since the classifier is linear, the mean of its logits over the positions is its logits of the mean over the
+    windows, so that a pool of another kind is all that changes: pixels near the border, which fewer windows hold, count
+    less than in a pool over the whole map.
+    """
+    network = cast(nn.Module, getattr(network, "_orig_mod", network))  # compiled, it would be compiled for each shape
+    pool, classifier = getattr(network, "avgpool", None), getattr(network, "fc", None)
+    if (
+        not isinstance(pool, nn.AdaptiveAvgPool2d)
+        or pool.output_size not in (1, (1, 1))
+        or not isinstance(classifier, nn.Linear)
+    ):
+        raise ValueError(
+            "multi-scale needs a network that ends in an average pool over the whole map, `avgpool`, and a linear "
+            f"layer, `fc`; {type(network).__name__} does not; use another protocol ({', '.join(PROTOCOLS)})"
+        )
+    window: list[tuple[int, int]] = []
+
+    def slide(_: nn.Module, inputs: tuple[Tensor], __: Tensor) -> Tensor:
+        (features,) = inputs  # (N, C, H, W)
+        if not window:
+            window.append((features.shape[-2], features.shape[-1]))
+        return F.avg_pool2d(features, window[0], stride=1).mean((-2, -1), keepdim=True)  # (N, C, 1, 1)
+
+    hook = pool.register_forward_hook(slide)
+    try:
+        network(torch.zeros(1, len(mean), min(sizes), min(sizes), device=mean.device))  # its map is the window
+        yield network
+    finally:
+        hook.remove()
+
+
+_IGNORED = -1
+"""A label that counts nowhere."""
+
+
+@dataclass(frozen=True, eq=False)
+class Measures:
+    """What predictions are worth.
+
+    Attributes:
+        loss: mean cross-entropy in nats; not finite where a score is not.
+        top1: share of the images whose class has the highest score.
+        top5: share of those whose class is among the five highest; None for five classes or fewer, where that is no
+            feat.
+        confusion: number of images by true class (rows) and predicted class (columns), ``(classes, classes)``, int64.
+        samples: number of images.
+        not_finite: number of images with a score that is not finite.
+    """
+
+    loss: float
+    top1: float
+    top5: float | None
+    confusion: Tensor
+    samples: int
+    not_finite: int
+
+
+def measure(scores: Tensor, labels: Tensor, *, synchronise: bool = False) -> Measures:
+    """Loss, accuracy and confusion of predictions.
+
+    Args:
+        scores: shape ``(n, classes)``, as :class:`Predictions` has them.
+        labels: shape ``(n,)``, from 0 to ``classes - 1``.
+        synchronise: put the predictions of all ranks of ``torch.distributed`` together, each image with the same
+            weight however many a rank has; all of them must call it, and all get the same answer.
+
+    Raises:
+        ValueError: shapes that do not fit each other, or no image (on all ranks together).
+    """
+    if scores.ndim != 2 or labels.shape != scores.shape[:1]:
+        raise ValueError(
+            f"expected scores (n, classes) and labels (n,), got shapes {tuple(scores.shape)} and {tuple(labels.shape)}"
+        )
+    classes = scores.shape[1]
+    if len(labels) == 0:  # a rank without images still takes part, with a row that nothing counts
+        scores, labels = scores.new_zeros(1, classes), labels.new_full((1,), _IGNORED)
+    if synchronise and torch.distributed.get_backend() == "nccl":
+        scores, labels = scores.cuda(), labels.cuda()  # it exchanges nothing else
+    settings: dict[str, Any] = {"sync_on_compute": synchronise}
+    confusion = MulticlassConfusionMatrix(classes, ignore_index=_IGNORED, **settings)
+    # Accuracy as the numbers that it is the quotient of: exact, where MulticlassAccuracy rounds to float32.
+    hits = {
+        k: MulticlassStatScores(classes, top_k=k, average="micro", ignore_index=_IGNORED, **settings)
+        for k in (1, 5)
+        if k == 1 or classes > k
+    }
+    # Sums, since MeanMetric either drops what is not finite or, told not to, forgets its weights.
+    loss, not_finite = (SumMetric(nan_strategy="disable", **settings).set_dtype(torch.float64) for _ in range(2))
+    losses = F.cross_entropy(scores.double(), labels, reduction="none", ignore_index=_IGNORED)
+    for metric in (confusion, *hits.values()):
+        metric.to(scores.device).update(scores, labels)
+    loss.to(scores.device).update(losses)
+    not_finite.to(scores.device).update(~torch.isfinite(scores).all(1) & (labels != _IGNORED))
+    matrix = confusion.compute().cpu()
+    if (samples := int(matrix.sum())) == 0:
+        raise ValueError("expected predictions of at least one image, got none")
+    shares = {k: int(metric.compute()[0]) / samples for k, metric in hits.items()}  # its first value: true positives
+    return Measures(
+        loss=float(loss.compute()) / samples,
+        top1=shares[1],
+        top5=shares.get(5),
+        confusion=matrix,
+        samples=samples,
+        not_finite=int(not_finite.compute()),
+    )
