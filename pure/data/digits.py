@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from sklearn.datasets import load_digits
 
-from pure.data.splits import ImageSet, Splits, stratified_split
+from pure.data.splits import ImageSet, Splits, select, stratified_split
 
 __all__ = ["digits"]
 
@@ -26,8 +26,15 @@ def digits(split_seed: int = 0, fractions: tuple[float, float, float] = (0.6, 0.
     """
     bunch = load_digits()
     images = torch.from_numpy(bunch.images).to(torch.uint8).unsqueeze(1)  # (1797, 1, 8, 8)
-    labels = torch.from_numpy(bunch.target).long()
-    train, validation, test = (
-        ImageSet(images[rows], labels[rows]) for rows in stratified_split(labels, fractions, split_seed)
+    source = ImageSet(images, torch.from_numpy(bunch.target).long())
+    rows = stratified_split(source.labels, fractions, split_seed)
+    train, validation, test = (select(source, part) for part in rows)
+    return Splits(
+        "digits",
+        tuple(map(str, bunch.target_names)),
+        train,
+        validation,
+        test,
+        white=16,
+        rows=dict(zip(("train", "validation", "test"), rows, strict=True)),
     )
-    return Splits("digits", tuple(map(str, bunch.target_names)), train, validation, test)

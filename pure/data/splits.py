@@ -1,30 +1,245 @@
-"""Images in memory, divided into training, validation and test set, with a fingerprint that proves which."""
+"""Labelled images, how they are divided into training, validation and test set, and the proof of which they were.
+
+A division is *written down*: the rows of each part, a hash over the content, and the statistics for normalisation.  A
+later run divides by the written rows and is refused if the images are others.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from sklearn.model_selection import train_test_split
 from torch import Tensor
 
-__all__ = ["ImageSet", "Splits", "stratified_split"]
+__all__ = [
+    "ImageSet",
+    "Images",
+    "Joined",
+    "SplitFile",
+    "Splits",
+    "Subset",
+    "divide",
+    "grouped_split",
+    "holdout",
+    "name_of",
+    "read",
+    "read_split",
+    "select",
+    "stratified_split",
+]
+
+_CHUNK_BYTES = 64 * 2**20
+"""Images are hashed and summed up in chunks of about this size, whatever the size of the set."""
 
 
-class ImageSet(NamedTuple):
-    """Images and their classes.
+@runtime_checkable
+class Images(Protocol):
+    """Labelled images that are in memory or are read when they are asked for: a map-style data set of PyTorch.
+
+    It can be pickled and is safe to be read in the worker processes of a ``DataLoader``.  Two methods are optional:
+    ``read(rows) -> Tensor`` gives many images ``(n, C, H, W)`` at once, for those that have one shape, and
+    ``name(row) -> str`` tells what an image is called in an error, such as its file.
+    """
+
+    @property
+    def labels(self) -> Tensor:
+        """Shape ``(N,)``, int64, from 0 to the number of classes less one."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 that proves the content."""
+        ...
+
+    @property
+    def shape(self) -> tuple[int, int, int] | None:
+        """``(C, H, W)`` if all images have the same, else None."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]: ...
+
+
+def read(images: Images, rows: Tensor) -> Tensor:
+    """Many images at once, ``(n, C, H, W)``: by the set's own ``read`` if it has one, else one by one.
+
+    Args:
+        images: a set whose images have one shape.
+        rows: shape ``(n,)``, int64, in any order.
+    """
+    at_once = getattr(images, "read", None)
+    return at_once(rows) if at_once is not None else torch.stack([images[row][0] for row in rows.tolist()])
+
+
+def name_of(images: Images, row: int) -> str:
+    """What an image is called in an error: its file if the set knows it, else its row."""
+    name = getattr(images, "name", None)
+    return name(row) if name is not None else f"image {row}"
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """Images in memory.
 
     Attributes:
-        images: shape ``(N, C, H, W)``, uint8.
-        labels: shape ``(N,)``, int64, from 0 to the number of classes less one.
+        images: shape ``(N, C, H, W)``, uint8; float32 where grey levels are no whole numbers, as under noise.
+        labels: shape ``(N,)``, int64.
     """
 
     images: Tensor
     labels: Tensor
+
+    def __post_init__(self) -> None:
+        if self.images.ndim != 4 or self.images.dtype not in (torch.uint8, torch.float32):
+            raise ValueError(
+                f"expected images (N, C, H, W), uint8 or float32, got {tuple(self.images.shape)} {self.images.dtype}"
+            )
+        if self.labels.shape != self.images.shape[:1] or self.labels.dtype != torch.int64:
+            raise ValueError(
+                f"expected labels ({len(self.images)},), int64, got {tuple(self.labels.shape)} {self.labels.dtype}"
+            )
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """``(C, H, W)``."""
+        channels, height, width = self.images.shape[1:]
+        return channels, height, width
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over every pixel and label."""
+        digest = hashlib.sha256()
+        self._add_to(digest)
+        return digest.hexdigest()
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return self.images[index], int(self.labels[index])
+
+    def read(self, rows: Tensor) -> Tensor:
+        """The images of these rows, ``(n, C, H, W)``."""
+        return self.images[rows]
+
+    def _add_to(self, digest: hashlib._Hash) -> None:
+        for tensor in (self.images, self.labels):
+            array = np.ascontiguousarray(tensor.numpy(force=True))
+            digest.update(f"{array.dtype} {array.shape}".encode())
+            digest.update(array.data)
+
+
+class Joined:
+    """Several sets of images one behind the other, such as the originals and their augmented copies.
+
+    Args:
+        parts: at least one set.
+    """
+
+    def __init__(self, *parts: Images) -> None:
+        if not parts:
+            raise ValueError("expected at least one set of images to join, got none")
+        self.parts = parts
+        self.labels = torch.cat([part.labels for part in parts])
+        shapes = {part.shape for part in parts}
+        self.shape = shapes.pop() if len(shapes) == 1 else None
+        self._ends = np.cumsum([len(part) for part in parts])
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over the digests of the parts, in their order."""
+        return _hash(part.digest for part in self.parts)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        part, row = self._locate(index)
+        return part[row]
+
+    def read(self, rows: Tensor) -> Tensor:
+        """The images of these rows, ``(n, C, H, W)``: one read for each part."""
+        numbers = np.searchsorted(self._ends, rows.numpy(), side="right")
+        pieces: list[tuple[Tensor, Tensor]] = []
+        for number in np.unique(numbers):
+            places = torch.from_numpy(np.flatnonzero(numbers == number))
+            pieces.append((places, read(self.parts[number], rows[places] - self._start(number))))
+        result = torch.empty(len(rows), *pieces[0][1].shape[1:], dtype=pieces[0][1].dtype)
+        for places, images in pieces:
+            result[places] = images
+        return result
+
+    def name(self, row: int) -> str:
+        """What the image is called in its own part."""
+        return name_of(*self._locate(row))
+
+    def _start(self, number: int) -> int:
+        return int(self._ends[number]) - len(self.parts[number])
+
+    def _locate(self, index: int) -> tuple[Images, int]:
+        row = index + len(self) if index < 0 else index
+        if not 0 <= row < len(self):
+            raise IndexError(f"row {index} of {len(self)} images")
+        number = int(np.searchsorted(self._ends, row, side="right"))
+        return self.parts[number], row - self._start(number)
+
+
+class Subset:
+    """Chosen rows of a set that stays where it is.
+
+    Args:
+        images: the set.
+        rows: shape ``(n,)``, int64, in the order wanted.
+    """
+
+    def __init__(self, images: Images, rows: Tensor) -> None:
+        if len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < len(images):
+            raise ValueError(
+                f"expected rows from 0 to {len(images) - 1}, got {int(rows.min())} to {int(rows.max())}: "
+                "they belong to another set"
+            )
+        self.images = images
+        self.rows = rows
+        self.labels = images.labels[rows]
+        self.shape = images.shape
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over the set's digest and the rows."""
+        return _hash([self.images.digest, ",".join(map(str, self.rows.tolist()))])
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return self.images[int(self.rows[index])]
+
+    def read(self, rows: Tensor) -> Tensor:
+        """The images of these rows, ``(n, C, H, W)``."""
+        return read(self.images, self.rows[rows])
+
+    def name(self, row: int) -> str:
+        """What the image is called in the set."""
+        return name_of(self.images, int(self.rows[row]))
+
+
+def select(images: Images, rows: Tensor) -> ImageSet | Subset:
+    """Chosen rows of a set: copied if it is in memory, else read when they are asked for."""
+    if isinstance(images, ImageSet):
+        Subset(images, rows)  # checks the rows
+        return ImageSet(images.images[rows], images.labels[rows])
+    return Subset(images, rows)
 
 
 @dataclass(frozen=True)
@@ -35,33 +250,172 @@ class Splits:
         name: the data set and its variant.
         classes: names of the classes, in the order of the labels.
         train: what the weights are fitted to, and what the statistics for normalisation are computed on.
-        validation: what a schedule or a selection may look at.
+        validation: what a schedule or a selection may look at; None if nothing is held out.
         test: what is looked at once, at the end.
+        white: the highest grey level.
+        rows: of each part, the rows of the source in the order used; None if the data set comes divided.
+        normalisation: fixed mean and standard deviation, ``(C,)`` each in grey levels, where they are not to be
+            computed on the training set.
+        synthetic: whether the images are simulated.
     """
 
     name: str
     classes: tuple[str, ...]
-    train: ImageSet
-    validation: ImageSet
-    test: ImageSet
+    train: Images
+    validation: Images | None
+    test: Images
+    white: int = 255
+    rows: Mapping[str, Tensor] | None = None
+    normalisation: tuple[Tensor, Tensor] | None = None
+    synthetic: bool = False
+
+    @property
+    def parts(self) -> dict[str, Images]:
+        """The parts that there are, by name: ``train``, ``validation``, ``test``."""
+        parts = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {name: part for name, part in parts.items() if part is not None}
 
     @cached_property
     def statistics(self) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of each channel over the training set, shape ``(C,)`` each, grey levels."""
-        pixels = self.train.images.double()
-        mean, std = pixels.mean((0, 2, 3)), pixels.std((0, 2, 3), correction=0)
-        return mean.float(), std.float()
+        """Mean and standard deviation of each channel over the training set, shape ``(C,)`` each, grey levels.
+
+        The set is read in chunks; the sums of uint8 images are exact.
+        """
+        if self.normalisation is not None:
+            return self.normalisation
+        pixels, total, squares = 0, 0, 0  # Python's integers: of any length
+        for chunk in _chunks(self.train):
+            exact = chunk.to(torch.int32 if chunk.dtype == torch.uint8 else torch.float64)
+            pixels += chunk.numel() // chunk.shape[1]
+            total += exact.sum((0, 2, 3)).double()
+            squares += exact.square().sum((0, 2, 3)).double()
+        mean = total / pixels
+        return mean.float(), (squares / pixels - mean**2).clamp(min=0).sqrt().float()
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over every pixel and label of the three sets, in their order; the same hash means the same split."""
+        """SHA-256 over the three sets, in their order; the same hash means the same split.
+
+        It is taken over every pixel and label if all sets are in memory, else over their digests.
+        """
+        in_memory = [part for part in self.parts.values() if isinstance(part, ImageSet)]
+        if len(in_memory) < len(self.parts):
+            return _hash(f"{name} {part.digest}" for name, part in self.parts.items())
         digest = hashlib.sha256()
-        for split in (self.train, self.validation, self.test):
-            for tensor in split:
-                array = np.ascontiguousarray(tensor.numpy())
-                digest.update(f"{array.dtype} {array.shape}".encode())
-                digest.update(array.tobytes())
+        for part in in_memory:
+            part._add_to(digest)
         return digest.hexdigest()
+
+    def write(self, path: Path | str) -> None:
+        """Write the division down as JSON, whole or not at all; :func:`read_split` reads it."""
+        mean, std = self.statistics
+        content = {
+            "name": self.name,
+            "fingerprint": self.fingerprint,
+            "digest": {name: part.digest for name, part in self.parts.items()},
+            "mean": mean.tolist(),
+            "std": std.tolist(),
+            "rows": None if self.rows is None else {name: rows.tolist() for name, rows in self.rows.items()},
+        }
+        _write_atomically(Path(path), json.dumps(content))
+
+
+@dataclass(frozen=True)
+class SplitFile:
+    """A division as it was written down.
+
+    Attributes:
+        path: the file.
+        name: the data set and its variant.
+        fingerprint: :attr:`Splits.fingerprint`.
+        digest: :attr:`Images.digest` of each part.
+        mean: shape ``(C,)``, grey levels.
+        std: shape ``(C,)``, grey levels.
+        rows: of each part, the rows of the source; None if the data set comes divided.
+    """
+
+    path: Path
+    name: str
+    fingerprint: str
+    digest: Mapping[str, str]
+    mean: Tensor
+    std: Tensor
+    rows: Mapping[str, Tensor] | None
+
+    def check(self, splits: Splits) -> Splits:
+        """The same splits, if they are those that were written down.
+
+        Raises:
+            ValueError: another data set, other images or another division; the parts that differ are named.
+        """
+        if splits.name != self.name:
+            raise ValueError(f"{self.path} divides data set {self.name!r}, not {splits.name!r}")
+        if splits.fingerprint != self.fingerprint:
+            now = {name: part.digest for name, part in splits.parts.items()}
+            differ = [name for name in {**self.digest, **now} if self.digest.get(name) != now.get(name)]
+            raise ValueError(
+                f"data set {self.name!r} is not the one that {self.path} divides: {', '.join(differ) or 'the parts'} "
+                "differ; get the original files again, or remove the file to divide anew"
+            )
+        return splits
+
+
+def read_split(path: Path | str) -> SplitFile:
+    """A written division.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no written division.
+    """
+    path = Path(path)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        rows = content["rows"]
+        return SplitFile(
+            path=path,
+            name=content["name"],
+            fingerprint=content["fingerprint"],
+            digest=content["digest"],
+            mean=torch.tensor(content["mean"], dtype=torch.float32),
+            std=torch.tensor(content["std"], dtype=torch.float32),
+            rows=None if rows is None else {name: torch.tensor(part, dtype=torch.int64) for name, part in rows.items()},
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is no written split ({error}); remove it to divide anew") from None
+
+
+def divide(source: Images, split: SplitFile, classes: Sequence[str], **options: Any) -> Splits:
+    """Divide a source again as it was divided when the split was written.
+
+    Args:
+        source: all images, in the order that the rows refer to.
+        split: the written split.
+        classes: names of the classes.
+        **options: further fields of :class:`Splits`, such as ``white``.
+
+    Returns:
+        The splits; their statistics are the written ones.
+
+    Raises:
+        ValueError: the split names no rows, or the source is another.
+    """
+    if split.rows is None:
+        raise ValueError(f"{split.path} names no rows: data set {split.name!r} comes divided")
+    last = max(int(rows.max()) for rows in split.rows.values() if len(rows))
+    if last >= len(source):
+        raise ValueError(f"{split.path} divides more than {last:,} images, the source has {len(source):,}: another one")
+    parts = {name: select(source, rows) for name, rows in split.rows.items()}
+    splits = Splits(
+        split.name,
+        tuple(classes),
+        parts["train"],
+        parts.get("validation"),
+        parts["test"],
+        rows=split.rows,
+        normalisation=(split.mean, split.std),
+        **options,
+    )
+    return split.check(splits)
 
 
 def stratified_split(labels: Tensor, fractions: tuple[float, float, float], seed: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -78,8 +432,7 @@ def stratified_split(labels: Tensor, fractions: tuple[float, float, float], seed
     Raises:
         ValueError: the fractions are not three positive shares of one, or a class is too small to be divided.
     """
-    if len(fractions) != 3 or not (min(fractions) > 0 and abs(sum(fractions) - 1) < 1e-9):  # NaN fails both
-        raise ValueError(f"expected three positive fractions that add up to 1, got {fractions}")
+    _require_shares(fractions)
     rows = np.arange(len(labels))
     _, validation, test = fractions
     strata = labels.numpy()
@@ -89,3 +442,108 @@ def stratified_split(labels: Tensor, fractions: tuple[float, float, float], seed
     )
     train, held_out, final = (torch.from_numpy(np.sort(part)) for part in (train_rows, validation_rows, test_rows))
     return train, held_out, final
+
+
+def grouped_split(
+    labels: Tensor, groups: Tensor, fractions: tuple[float, float, float], seed: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Divide the rows so that no group lies in two parts, and every class about keeps its share in each.
+
+    Larger groups come first, groups of one size in random order; each goes where its classes are farthest below their
+    share.  With groups of one row that is a stratified random division.
+
+    Args:
+        labels: shape ``(N,)``, integer.
+        groups: shape ``(N,)``, integer: rows with the same number stay together.
+        fractions: shares of training, validation and test set; they add up to one.
+        seed: fixes the division; the same on every machine.
+
+    Returns:
+        Row numbers of the three parts, ascending, int64; together every row once.
+
+    Raises:
+        ValueError: the fractions are not three positive shares of one, groups and labels differ in number, or a class
+            lies in fewer than three groups.
+    """
+    _require_shares(fractions)
+    if groups.shape != labels.shape:
+        raise ValueError(f"expected a group for each of the {len(labels)} labels, got {tuple(groups.shape)}")
+    classes, strata = np.unique(labels.numpy(), return_inverse=True)
+    _, members = np.unique(groups.numpy(), return_inverse=True)
+    counts = np.zeros((members.max(initial=-1) + 1, len(classes)), dtype=np.int64)  # (groups, classes)
+    np.add.at(counts, (members, strata), 1)
+    too_few = classes[(counts > 0).sum(0) < 3]
+    if len(too_few):
+        raise ValueError(f"class {too_few[0]} lies in fewer than three groups and cannot be in all three parts")
+    shares = np.outer(fractions, counts.sum(0))  # (3, classes): images wanted
+    wanted = shares.copy()
+    order = np.random.default_rng(seed).permutation(len(counts))
+    order = order[np.argsort(-counts[order].sum(1), kind="stable")]
+    part_of = np.empty(len(counts), dtype=np.int64)
+    for group in order:
+        # Where the classes of this group lack most, relative to their share: a part fills up as fast as the others.
+        part_of[group] = part = int(np.argmax((wanted / shares) @ counts[group]))
+        wanted[part] -= counts[group]
+    train, held_out, final = (torch.from_numpy(np.flatnonzero(part_of[members] == part)) for part in range(3))
+    return train, held_out, final
+
+
+def holdout(labels: Tensor, number: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Hold out a number of rows so that every class keeps its share.
+
+    Args:
+        labels: shape ``(N,)``, integer.
+        number: rows to hold out.
+        seed: fixes the choice; the same on every machine.
+
+    Returns:
+        Row numbers of the rest and of those held out, ascending, int64.
+
+    Raises:
+        ValueError: the number leaves a side without a row of each class, or a class has one row only.
+    """
+    classes = len(labels.unique())
+    if not classes <= number <= len(labels) - classes:
+        raise ValueError(
+            f"cannot hold out {number} of {len(labels)} images: {classes} classes need from {classes} to "
+            f"{len(labels) - classes}"
+        )
+    rest, held_out = train_test_split(
+        np.arange(len(labels)), test_size=number, stratify=labels.numpy(), random_state=seed
+    )
+    return torch.from_numpy(np.sort(rest)), torch.from_numpy(np.sort(held_out))
+
+
+def _require_shares(fractions: tuple[float, float, float]) -> None:
+    if len(fractions) != 3 or not (min(fractions) > 0 and abs(sum(fractions) - 1) < 1e-9):  # NaN fails both
+        raise ValueError(f"expected three positive fractions that add up to 1, got {fractions}")
+
+
+def _chunks(images: Images) -> Iterator[Tensor]:
+    """All images in their order, ``(n, C, H, W)``; one by one if they differ in shape."""
+    if images.shape is None:
+        for row in range(len(images)):
+            yield images[row][0].unsqueeze(0)
+        return
+    step = max(1, _CHUNK_BYTES // int(np.prod(images.shape)))
+    for rows in torch.arange(len(images)).split(step):
+        yield images.images[rows[0] : rows[-1] + 1] if isinstance(images, ImageSet) else read(images, rows)
+
+
+def _hash(parts: Iterator[str] | Sequence[str]) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _write_atomically(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(
+        "w", encoding="utf-8", dir=path.parent, prefix=path.name, suffix=".part", delete=False
+    ) as file:
+        try:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+            os.replace(file.name, path)
+        except BaseException:
+            os.unlink(file.name)
+            raise

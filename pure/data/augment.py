@@ -1,0 +1,431 @@
+"""Augmentations as text, so that they are data in a recipe: ``"pad-crop(4)+flip"``.
+
+Each is there twice, with the same distribution: as operations on a whole batch of uint8 images, on any device, and as
+a transform of torchvision for one image.  The random numbers are drawn apart from their use and on the CPU, so that
+they are the same on every device and a batch can be cut into parts.
+
+=====================  ==========================================================================================
+``none``               the image as it is
+``shift(p)``           moved by up to ``p`` pixels along each axis, the border filled with the image's edge
+``pad-crop(p)``        the same with black borders: padded by ``p`` pixels, a window of the old size cut out (He et
+                       al., 2016, section 4.2).  Black is grey level 0 of the raw image, as torchvision's
+                       ``RandomCrop(padding=p)`` before the normalisation has it, and most published trainings; one
+                       that pads behind the normalisation fills with the mean colour instead
+``flip``               mirrored left to right, every second image
+``resized-crop(s)``    a window of 8 to 100 % of the area and an aspect ratio of 3/4 to 4/3, resized to ``s x s``:
+                       torchvision's ``RandomResizedCrop`` with its fallback to the centre after ten tries
+``resize(s)``          the shorter edge resized to ``s``
+``center-crop(s)``     the middle ``s x s``
+``rotate(a)``          turned by up to ``a`` degrees either way about the centre, bilinear, the corners black
+=====================  ==========================================================================================
+
+Resizing is bilinear and *antialiased*, as Pillow and torchvision do it by default: without, a window that shrinks
+loses detail by chance, and loaders of PIL images would differ from those of tensors.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchvision.transforms import InterpolationMode, v2
+from torchvision.transforms.v2 import functional as TF
+
+__all__ = ["Augmentation", "parse"]
+
+Parameters = tuple[Tensor, ...]
+"""What was drawn: for each step a tensor whose first dimension is that of the batch."""
+
+
+class _Step(Protocol):
+    """One operation.  Heights and widths are those of the images that reach it."""
+
+    def size(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width of the result.  Raises ValueError if the images are too small."""
+        ...
+
+    def draw(self, n: int, height: int, width: int, generator: torch.Generator) -> Tensor:
+        """Random numbers for ``n`` images, ``(n, k)``, on the CPU."""
+        ...
+
+    def apply(self, images: Tensor, parameters: Tensor) -> Tensor:
+        """The operation on images ``(n, C, H, W)``, uint8 or float32, and parameters on their device."""
+        ...
+
+    def transform(self) -> v2.Transform:
+        """The operation for one image ``(C, H, W)``, which draws from torch's default generator."""
+        ...
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """A chain of operations on images.
+
+    Attributes:
+        text: as it was given to :func:`parse`.
+        steps: the operations in their order.
+    """
+
+    text: str
+    steps: tuple[_Step, ...]
+
+    def shape(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
+        """The shape ``(C, H, W)`` of the results for images of this shape.
+
+        Raises:
+            ValueError: the images are too small.
+        """
+        channels, height, width = shape
+        for step in self.steps:
+            height, width = step.size(height, width)
+        return channels, height, width
+
+    def draw(self, n: int, shape: tuple[int, int, int], generator: torch.Generator) -> Parameters:
+        """Draw what is random for a batch.
+
+        Args:
+            n: number of images.
+            shape: their shape ``(C, H, W)``.
+            generator: on the CPU.
+
+        Returns:
+            A tensor ``(n, k)`` for each step, on the CPU.
+        """
+        _, height, width = shape
+        parameters = []
+        for step in self.steps:
+            parameters.append(step.draw(n, height, width, generator))
+            height, width = step.size(height, width)
+        return tuple(parameters)
+
+    def apply(self, images: Tensor, parameters: Parameters) -> Tensor:
+        """Augment a batch.
+
+        Args:
+            images: shape ``(n, C, H, W)``, uint8 or float32, on any device.
+            parameters: from :meth:`draw`, for these ``n`` images.
+
+        Returns:
+            Images of the same dtype on the same device.
+        """
+        for step, drawn in zip(self.steps, parameters, strict=True):
+            images = step.apply(images, _moved(drawn, images.device))
+        return images
+
+    def transform(self) -> v2.Transform:
+        """The same for one image ``(C, H, W)``, drawn from torch's default generator when it is called."""
+        transforms = [step.transform() for step in self.steps]
+        return v2.Compose(transforms) if transforms else v2.Identity()
+
+
+def parse(text: str) -> Augmentation:
+    """Read an augmentation: names joined by ``+``, each with its number in brackets if it takes one.
+
+    Raises:
+        ValueError: a name is unknown (the known ones are told), or its number is missing, surplus or out of its range.
+    """
+    if text.strip() == "none":
+        return Augmentation("none", ())
+    return Augmentation(text, tuple(_parse_step(part.strip(), text) for part in text.split("+")))
+
+
+def _parse_step(part: str, text: str) -> _Step:
+    match = re.fullmatch(r"([a-z-]+)(?:\((.*)\))?", part)
+    name, number = match.groups() if match else (part, None)
+    if name not in _STEPS:
+        nearest = difflib.get_close_matches(name, _STEPS, n=1)
+        hint = f"did you mean {nearest[0]!r}? " if nearest else ""
+        known = ", ".join(f"{name}({unit})" if unit else name for name, (_, unit) in _STEPS.items())
+        raise ValueError(f"unknown augmentation {part!r} in {text!r}; {hint}known are none, {known}, joined by +")
+    step, unit = _STEPS[name]
+    if not unit:
+        if number is not None:
+            raise ValueError(f"augmentation {name!r} takes no number, got {part!r}")
+        return step()
+    try:
+        value = float(number or "")
+    except ValueError:
+        value = math.nan
+    if unit == "degrees":
+        if not 0 < value <= 180:
+            raise ValueError(f"augmentation {name!r} takes an angle above 0 and up to 180 degrees, got {part!r}")
+        return step(value)
+    if not (value.is_integer() and value >= 1):
+        raise ValueError(f"augmentation {name!r} takes a whole number of pixels from 1 on, as {name}(4), got {part!r}")
+    return step(int(value))
+
+
+def _moved(tensor: Tensor, device: torch.device) -> Tensor:
+    """The tensor on the device; from pinned memory on CUDA, so that the processor need not wait for the device."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
+
+
+# Windows of the old size
+
+
+@dataclass(frozen=True)
+class _Shift:
+    """A window of the image's own size, somewhere in the image that was padded by its edge."""
+
+    padding: int
+    mode: ClassVar[str] = "edge"
+
+    def size(self, height: int, width: int) -> tuple[int, int]:
+        return height, width
+
+    def draw(self, n: int, height: int, width: int, generator: torch.Generator) -> Tensor:
+        """Top and left of the window, from 0 to twice the padding."""
+        return torch.randint(0, 2 * self.padding + 1, (n, 2), generator=generator)
+
+    def apply(self, images: Tensor, parameters: Tensor) -> Tensor:
+        height, width = images.shape[-2:]
+        top, left = parameters.T
+        # A view with all windows of all images, of which the index takes one for each image.
+        windows = self._pad(images).unfold(2, height, 1).unfold(3, width, 1)  # (n, C, 2p+1, 2p+1, H, W)
+        # An index behind a slice puts the indexed dimensions first: (n, C, H, W).
+        return windows[torch.arange(len(images), device=images.device), :, top, left]
+
+    def _pad(self, images: Tensor) -> Tensor:
+        for axis in (2, 3):
+            length = images.shape[axis]
+            nearest = torch.arange(-self.padding, length + self.padding, device=images.device).clamp(0, length - 1)
+            images = images.index_select(axis, nearest)
+        return images
+
+    def transform(self) -> v2.Transform:
+        return _OwnSizeCrop(self.padding, self.mode)
+
+
+@dataclass(frozen=True)
+class _PadCrop(_Shift):
+    """A window of the image's own size, somewhere in the image that was padded with black."""
+
+    mode: ClassVar[str] = "constant"
+
+    def _pad(self, images: Tensor) -> Tensor:
+        return F.pad(images, (self.padding,) * 4)
+
+
+class _OwnSizeCrop(v2.RandomCrop):
+    """Torchvision's ``RandomCrop(size, padding)`` where the size is the image's own."""
+
+    def __init__(self, padding: int, mode: str) -> None:
+        super().__init__(1, padding=padding, padding_mode=mode)
+
+    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
+        self.size = tuple(TF.get_size(flat_inputs[0]))
+        return dict(super().make_params(flat_inputs))
+
+
+# Mirror
+
+
+@dataclass(frozen=True)
+class _Flip:
+    """Left to right, every second image."""
+
+    def size(self, height: int, width: int) -> tuple[int, int]:
+        return height, width
+
+    def draw(self, n: int, height: int, width: int, generator: torch.Generator) -> Tensor:
+        """Whether to flip."""
+        return torch.rand(n, 1, generator=generator) < 0.5
+
+    def apply(self, images: Tensor, parameters: Tensor) -> Tensor:
+        return torch.where(parameters[:, :, None, None], images.flip(3), images)
+
+    def transform(self) -> v2.Transform:
+        return v2.RandomHorizontalFlip(0.5)
+
+
+# Other sizes
+
+
+@dataclass(frozen=True)
+class _ResizedCrop:
+    """A window of random area and aspect ratio, resized to a square."""
+
+    edge: int
+    scale: ClassVar[tuple[float, float]] = (0.08, 1.0)
+    ratio: ClassVar[tuple[float, float]] = (3 / 4, 4 / 3)
+    tries: ClassVar[int] = 10
+
+    def size(self, height: int, width: int) -> tuple[int, int]:
+        return self.edge, self.edge
+
+    def draw(self, n: int, height: int, width: int, generator: torch.Generator) -> Tensor:
+        """Top, left, height and width of the window; torchvision's ten tries, all at once."""
+        area, shape, y, x = torch.rand(4, n, self.tries, generator=generator, dtype=torch.float64)
+        area = height * width * (self.scale[0] + (self.scale[1] - self.scale[0]) * area)
+        low, high = map(math.log, self.ratio)
+        ratio = (low + (high - low) * shape).exp()
+        heights, widths = (area / ratio).sqrt().round().long(), (area * ratio).sqrt().round().long()
+        fits = (heights > 0) & (heights <= height) & (widths > 0) & (widths <= width)  # (n, tries)
+        first = fits.int().argmax(1, keepdim=True)  # the first that fits
+        h, w, y, x = (values.gather(1, first).squeeze(1) for values in (heights, widths, y, x))
+        top, left = (y * (height - h + 1)).long(), (x * (width - w + 1)).long()
+        drawn = torch.stack((top, left, h, w), 1)
+        return torch.where(fits.any(1, keepdim=True), drawn, torch.tensor(self._fallback(height, width)))
+
+    def _fallback(self, height: int, width: int) -> tuple[int, int, int, int]:
+        """The middle of the image, cut to the nearest aspect ratio that is allowed."""
+        low, high = self.ratio
+        h, w = height, width
+        if width / height < low:
+            h = round(width / low)
+        elif width / height > high:
+            w = round(height * high)
+        return (height - h) // 2, (width - w) // 2, h, w
+
+    def apply(self, images: Tensor, parameters: Tensor) -> Tensor:
+        if images.device.type == "cpu":  # one by one: torch's own kernel for uint8 beats two matrix products there
+            size = [self.edge, self.edge]
+            boxes = parameters.tolist()
+            return torch.stack(
+                [TF.resized_crop(image, *box, size=size) for image, box in zip(images, boxes, strict=True)]
+            )
+        return _resize_windows(images, parameters, self.edge)
+
+    def transform(self) -> v2.Transform:
+        return v2.RandomResizedCrop(self.edge, self.scale, self.ratio, antialias=True)
+
+
+def _resize_windows(images: Tensor, windows: Tensor, edge: int) -> Tensor:
+    """Resize a window of each image to ``edge x edge``, bilinear and antialiased: rows and columns are weighted means.
+
+    Args:
+        images: shape ``(n, C, H, W)``.
+        windows: shape ``(n, 4)``: top, left, height, width.
+        edge: of the result.
+
+    Returns:
+        Shape ``(n, C, edge, edge)``, of the images' dtype.
+    """
+    height, width = images.shape[-2:]
+    top, left, h, w = windows.T
+    rows, columns = _weights(top, h, height, edge), _weights(left, w, width, edge)  # (n, edge, H), (n, edge, W)
+    resized = rows.unsqueeze(1) @ images.float() @ columns.unsqueeze(1).mT  # (n, C, edge, edge)
+    return resized if images.is_floating_point() else resized.round_().clamp_(0, 255).to(images.dtype)
+
+
+def _weights(start: Tensor, length: Tensor, size: int, edge: int) -> Tensor:
+    """What each pixel along an axis counts for each pixel of the result, ``(n, edge, size)``.
+
+    A triangle about the place in the window, as wide as a pixel of the result or of the image, whichever is wider.
+    """
+    start, length = start.view(-1, 1, 1).float(), length.view(-1, 1, 1).float()
+    scale = length / edge  # pixels of the image for one of the result
+    centre = start + scale * (torch.arange(edge, device=start.device).view(1, -1, 1) + 0.5)
+    pixel = torch.arange(size, device=start.device).view(1, 1, -1) + 0.5
+    weights = (1 - (pixel - centre).abs() / scale.clamp(min=1)).clamp(min=0)
+    weights = weights * ((pixel > start) & (pixel < start + length))  # nothing from outside the window
+    return weights / weights.sum(2, keepdim=True)
+
+
+@dataclass(frozen=True)
+class _Resize:
+    """The shorter edge to a given length."""
+
+    edge: int
+
+    def size(self, height: int, width: int) -> tuple[int, int]:
+        short, long = sorted((height, width))
+        other = int(self.edge * long / short)
+        return (self.edge, other) if height <= width else (other, self.edge)
+
+    def draw(self, n: int, height: int, width: int, generator: torch.Generator) -> Tensor:
+        return torch.empty(n, 0)
+
+    def apply(self, images: Tensor, parameters: Tensor) -> Tensor:
+        return TF.resize(images, [self.edge], antialias=True)
+
+    def transform(self) -> v2.Transform:
+        return v2.Resize(self.edge, antialias=True)
+
+
+@dataclass(frozen=True)
+class _CenterCrop:
+    """The middle."""
+
+    edge: int
+
+    def size(self, height: int, width: int) -> tuple[int, int]:
+        if min(height, width) < self.edge:
+            raise ValueError(
+                f"center-crop({self.edge}) is larger than the images of {height} x {width} pixels; take a smaller one, "
+                f"or resize first: resize({self.edge})+center-crop({self.edge})"
+            )
+        return self.edge, self.edge
+
+    def draw(self, n: int, height: int, width: int, generator: torch.Generator) -> Tensor:
+        return torch.empty(n, 0)
+
+    def apply(self, images: Tensor, parameters: Tensor) -> Tensor:
+        self.size(*images.shape[-2:])
+        return TF.center_crop(images, [self.edge, self.edge])
+
+    def transform(self) -> v2.Transform:
+        return _StrictCenterCrop(self)
+
+
+class _StrictCenterCrop(v2.CenterCrop):
+    """Torchvision's, which would pad images that are too small, with an error instead."""
+
+    def __init__(self, step: _CenterCrop) -> None:
+        super().__init__(step.edge)
+        self.step = step
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        self.step.size(*TF.get_size(inpt))
+        return super().transform(inpt, params)
+
+
+# Rotation
+
+
+@dataclass(frozen=True)
+class _Rotate:
+    """About the centre, by up to an angle either way; what comes in is black."""
+
+    degrees: float
+
+    def size(self, height: int, width: int) -> tuple[int, int]:
+        return height, width
+
+    def draw(self, n: int, height: int, width: int, generator: torch.Generator) -> Tensor:
+        """The angle in degrees, anticlockwise."""
+        return self.degrees * (2 * torch.rand(n, 1, generator=generator) - 1)
+
+    def apply(self, images: Tensor, parameters: Tensor) -> Tensor:
+        height, width = images.shape[-2:]
+        angle = torch.deg2rad(parameters.flatten())
+        cos, sin, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
+        # From a place in the result to one in the image, both from -1 to 1 along each axis.
+        rows = (cos, -sin * height / width, zero), (sin * width / height, cos, zero)
+        matrix = torch.stack([torch.stack(row, 1) for row in rows], 1)  # (n, 2, 3)
+        grid = F.affine_grid(matrix, list(images.shape), align_corners=False)
+        turned = F.grid_sample(images.float(), grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+        return turned if images.is_floating_point() else turned.round_().to(images.dtype)
+
+    def transform(self) -> v2.Transform:
+        return v2.RandomRotation(self.degrees, InterpolationMode.BILINEAR, fill=None)
+
+
+_STEPS: dict[str, tuple[Any, str]] = {
+    "shift": (_Shift, "pixels"),
+    "pad-crop": (_PadCrop, "pixels"),
+    "flip": (_Flip, ""),
+    "resized-crop": (_ResizedCrop, "edge"),
+    "resize": (_Resize, "edge"),
+    "center-crop": (_CenterCrop, "edge"),
+    "rotate": (_Rotate, "degrees"),
+}
+"""The operations by name, each with what its number is."""
