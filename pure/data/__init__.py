@@ -5,8 +5,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import difflib
 import inspect
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +17,17 @@ from pure.data.catalogue import CATALOGUE, Description, describe
 from pure.data.digits import digits
 from pure.data.loaders import DeviceLoader
 from pure.data.root import data_root
-from pure.data.splits import ImageSet, Splits, stratified_split
+from pure.data.splits import Images, ImageSet, Joined, Splits, Subset, read_split, stratified_split
 
 __all__ = [
     "CATALOGUE",
     "Description",
     "DeviceLoader",
     "ImageSet",
+    "Images",
+    "Joined",
     "Splits",
+    "Subset",
     "data_root",
     "describe",
     "digits",
@@ -30,6 +36,9 @@ __all__ = [
     "load",
     "stratified_split",
 ]
+
+_WITHOUT_EFFECT = ("cache", "download", "progress", "workers")
+"""Options that change how a data set is got and read, not what it is."""
 
 
 def list_datasets() -> list[str]:
@@ -50,6 +59,10 @@ def list_options(name: str) -> dict[str, Any]:
 def load(name: str, root: str | Path | None = None, **options: Any) -> Splits:
     """A data set by name.
 
+    Where the root is a folder that can be written to, the division is written down in its folder ``splits``: the rows
+    of each part, the statistics for normalisation, a hash over the content.  The next load takes the statistics from
+    there, and refuses another content.
+
     Args:
         name: one of :func:`list_datasets`.
         root: folder of the data sets; by default the environment variable PURE_DATA, else ``data`` below the working
@@ -58,7 +71,7 @@ def load(name: str, root: str | Path | None = None, **options: Any) -> Splits:
 
     Raises:
         ValueError: the name or an option is unknown (the nearest and the known ones are named), or the files are not
-            what they should be.
+            what they should be, or not those that were divided before.
         FileNotFoundError: the files are not there; the message says how to get them.
     """
     known = list_options(name)
@@ -67,7 +80,21 @@ def load(name: str, root: str | Path | None = None, **options: Any) -> Splits:
             nearest = difflib.get_close_matches(option, known, n=1)
             hint = f"did you mean {nearest[0]!r}? " if nearest else ""
             raise ValueError(f"data set {name!r} has no option {option!r}; {hint}it has {', '.join(known) or 'none'}")
-    function = describe(name).function
-    if "root" in inspect.signature(function).parameters:
-        options["root"] = data_root(root)
-    return function(**options)
+    folder, function = data_root(root), describe(name).function
+    where = {"root": folder} if "root" in inspect.signature(function).parameters else {}
+    splits = function(**where, **options)
+    changed = {option: value for option, value in options.items() if value != known[option]}
+    return _written_down(splits, folder, changed)
+
+
+def _written_down(splits: Splits, root: Path, options: dict[str, Any]) -> Splits:
+    """The splits, with the statistics as they were written down, or written down now."""
+    settings = [f"{option}={options[option]}" for option in sorted(options) if option not in _WITHOUT_EFFECT]
+    path = root / "splits" / re.sub(r"[^\w.=-]+", "_", f"{'-'.join([splits.name, *settings])}.json")
+    if path.is_file():
+        written = read_split(path)
+        return dataclasses.replace(written.check(splits), normalisation=(written.mean, written.std))
+    if root.is_dir():  # else the set needs no folder, and gets none for this
+        with contextlib.suppress(OSError):  # a read-only root: the fingerprint in each record is proof enough
+            splits.write(path)
+    return splits

@@ -26,9 +26,9 @@ from torchvision.datasets import CIFAR10
 from torchvision.datasets.utils import check_integrity
 
 from pure.data.folders import FolderImages, Unreadable
+from pure.data.official import hold_out
 from pure.data.root import data_root, missing, writable_folder
 from pure.data.splits import ImageSet, Splits
-from pure.data.splits import holdout as hold_out
 
 __all__ = ["CLASSES", "cifar10", "download", "verify"]
 
@@ -79,18 +79,9 @@ def cifar10(
         ValueError: several variants and no choice, a wrong number of images, a checksum that differs, images that
             cannot be decoded, or a seed without anything to divide.
     """
-    if not 0 <= holdout < len(CLASSES) * _PER_CLASS["train"]:
-        limit = len(CLASSES) * _PER_CLASS["train"]
-        raise ValueError(f"holdout takes 0 or a part of the {limit:,} training images, got {holdout}")
-    if holdout == 0 and split_seed != 0:
-        raise ValueError(f"split_seed={split_seed} divides nothing here: CIFAR-10 comes divided; give holdout too")
     source = _find(data_root(root), variant)
     train, test = _read(source, unreadable, cache)
-    validation = None
-    if holdout:
-        parts = hold_out(train.labels, holdout, split_seed)
-        train, validation = (ImageSet(train.images[rows], train.labels[rows]) for rows in parts)
-    return Splits(source.variant, CLASSES, train, validation, test)
+    return hold_out(source.variant, CLASSES, train, test, holdout, split_seed)
 
 
 def download(root: str | Path | None = None) -> Path:

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 from torchvision.datasets import FashionMNIST
 
+from pure.data.official import hold_out
 from pure.data.root import data_root, missing
 from pure.data.splits import ImageSet, Splits
-from pure.data.splits import holdout as hold_out
 
 __all__ = ["CLASSES", "download", "fashion_mnist"]
 
@@ -57,10 +57,6 @@ def fashion_mnist(root: str | Path | None = None, holdout: int = 5000, split_see
         FileNotFoundError: the files are not there; where they were looked for is named, and how to get them.
         ValueError: a file is damaged, a holdout out of its range, or a seed without anything to divide.
     """
-    if not 0 <= holdout < 60_000:
-        raise ValueError(f"holdout takes 0 or a part of the 60,000 training images, got {holdout}")
-    if holdout == 0 and split_seed != 0:
-        raise ValueError(f"split_seed={split_seed} divides nothing here: with holdout=0 all images are trained on")
     folder = _find(data_root(root))
     train, test = (
         ImageSet(
@@ -69,11 +65,7 @@ def fashion_mnist(root: str | Path | None = None, holdout: int = 5000, split_see
         )
         for part in ("train", "t10k")
     )
-    validation = None
-    if holdout:
-        parts = hold_out(train.labels, holdout, split_seed)
-        train, validation = (ImageSet(train.images[rows], train.labels[rows]) for rows in parts)
-    return Splits("fashion-mnist", CLASSES, train, validation, test)
+    return hold_out("fashion-mnist", CLASSES, train, test, holdout, split_seed)
 
 
 def download(root: str | Path | None = None) -> Path:
