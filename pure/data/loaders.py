@@ -16,6 +16,7 @@ ranks see.  An evaluation (``shuffle=False``) gives rank ``r`` the rows ``r, r +
 
 from __future__ import annotations
 
+import math
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -185,7 +186,7 @@ class _Plan:
         if self.shuffle:
             return self.batches * self.micro_batches
         own = len(range(self.rank, self.rows(self.batches - 1).stop, self.world_size))
-        return -(-own // (self.batch_size // self.parts))
+        return math.ceil(own / (self.batch_size // self.parts))
 
     def __iter__(self) -> Iterator[_Part]:
         for batch in range(self.first_batch, self.batches):
@@ -240,8 +241,7 @@ class Loader(ABC):
 
     def batch_length(self, batch: int) -> int:
         """Number of images in a batch over all ranks and micro-batches, by which a mean over the batch divides."""
-        rows = self._plan.rows(batch)
-        return rows.stop - rows.start
+        return len(range(self._plan.images)[self._plan.rows(batch)])
 
     def __len__(self) -> int:
         """Micro-batches of this rank in a whole epoch."""
@@ -279,10 +279,11 @@ class DeviceLoader(Loader):
         self.labels = images.labels.to(device)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        plan, shape = self._plan, tuple(self.images.shape[1:])
+        plan = self._plan
+        channels, height, width = self.images.shape[1:]
         order = plan.order().to(self.device) if plan.shuffle else None
         seed, epoch = plan.seed, plan.epoch
-        drawn, parameters = -1, ()
+        drawn, parameters = -1, tuple[Tensor, ...]()
         for batch, rows, share in plan:
             if order is None:
                 images, labels = self.images[rows][share], self.labels[rows][share]
@@ -292,7 +293,7 @@ class DeviceLoader(Loader):
             if self.augmentation.steps:
                 if batch != drawn:
                     generator = _generator(_BATCH, seed, epoch, batch)
-                    parameters = self.augmentation.draw(rows.stop - rows.start, shape, generator)
+                    parameters = self.augmentation.draw(rows.stop - rows.start, (channels, height, width), generator)
                     drawn = batch
                 images = self.augmentation.apply(images, tuple(values[share] for values in parameters))
             yield self._normalise(images), labels
@@ -435,6 +436,8 @@ def _worker_count(workers: int | None, world_size: int) -> int:
 
 def _memory() -> int:
     """Bytes of main memory, or what a container is allowed of it."""
+    if not hasattr(os, "sysconf"):  # Windows
+        return 0
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     try:
         return min(total, int(Path("/sys/fs/cgroup/memory.max").read_text()))

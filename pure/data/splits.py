@@ -283,12 +283,13 @@ class Splits:
         """
         if self.normalisation is not None:
             return self.normalisation
-        pixels, total, squares = 0, 0, 0  # Python's integers: of any length
+        pixels = 0
+        total, squares = torch.zeros(2, self.train[0][0].shape[0], dtype=torch.float64)  # whole numbers up to 2**53
         for chunk in _chunks(self.train):
             exact = chunk.to(torch.int32 if chunk.dtype == torch.uint8 else torch.float64)
             pixels += chunk.numel() // chunk.shape[1]
-            total += exact.sum((0, 2, 3)).double()
-            squares += exact.square().sum((0, 2, 3)).double()
+            total += exact.sum((0, 2, 3))
+            squares += exact.square().sum((0, 2, 3))
         mean = total / pixels
         return mean.float(), (squares / pixels - mean**2).clamp(min=0).sqrt().float()
 
