@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, field_validator, model_validator
 
 from pure.data.augment import parse as parse_augmentation
-from pure.evaluate import PROTOCOLS
+from pure.evaluate import PROTOCOLS, Protocol
 
 __all__ = ["Family", "Precision", "Recipe", "family_of", "get_recipe", "list_recipes", "sources"]
 
@@ -106,7 +106,8 @@ class Recipe(BaseModel):
     @field_validator("protocols")
     @classmethod
     def _protocols_are_known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        if not names or not set(names) <= set(PROTOCOLS) or len(set(names)) < len(names):
+        protocols = {str(Protocol.parse(name)) for name in names}
+        if not names or len(protocols) < len(names):
             raise ValueError(f"expected one or more of {', '.join(PROTOCOLS)}, each once, got {names}")
         return names
 
