@@ -37,7 +37,7 @@ __all__ = [
     "stratified_split",
 ]
 
-_WITHOUT_EFFECT = ("cache", "download", "progress", "workers")
+_WITHOUT_EFFECT = ("cache", "download", "in_memory", "progress", "workers")
 """Options that change how a data set is got and read, not what it is."""
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import inspect
 import json
 import sys
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from tqdm import tqdm
 
 from pure.data import list_datasets, list_options, load
 from pure.data.catalogue import CATALOGUE, Description, describe, imported
+from pure.data.folders import UnreadableImageError
 from pure.data.root import ROOT_VARIABLE, data_root
 from pure.data.splits import Images, ImageSet, Splits, name_of
 
@@ -57,12 +59,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _state(description, root, given.json)
     except FileNotFoundError as error:
         return _fail(_MISSING, error)
-    except ValueError as error:
+    except (ValueError, UnreadableImageError) as error:
         return _fail(_DAMAGED, error)
     except ImportError as error:
         return _fail(_MACHINE, _package(error))
     except (OSError, RuntimeError, MemoryError) as error:  # torchvision reports the network by RuntimeError
-        return _fail(_DAMAGED if type(error).__name__ == "UnreadableImageError" else _MACHINE, error)
+        return _fail(_MACHINE, error)
     except KeyboardInterrupt:
         return _fail(_INTERRUPTED, "interrupted; the same command goes on or starts again, nothing half done counts")
 
@@ -169,7 +171,12 @@ def _download(description: Description, root: Path) -> int:
 def _verify(description: Description, root: Path, options: dict[str, Any]) -> int:
     """Read every image."""
     if description.verify is not None:
-        print(imported(description.verify)(root, **options))
+        verify = imported(description.verify)
+        parameters = inspect.signature(verify).parameters
+        open_ended = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values())
+        if (strange := sorted(set(options) - set(parameters))) and not open_ended:
+            return _fail(_WRONG, f"--verify of {description.name} reads all files: it takes no option {strange[0]!r}")
+        print(verify(root, **options))
         return _GOOD
     splits = load(description.name, root, **options)
     unreadable = {name: reason for part in splits.parts.items() for name, reason in _unreadable(*part).items()}

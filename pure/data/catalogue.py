@@ -34,8 +34,8 @@ class Description:
             itself.  Without any, it needs no file.
         download: ``module:function`` that gets it; called with the root.
         by_hand: how to get it where there is no download.
-        verify: ``module:function`` that reads and checks every file, called with the root and the options; without
-            one, every image of the loaded set is read.
+        verify: ``module:function`` that reads and checks every file, called with the root, and with those options
+            that it takes; without one, every image of the loaded set is read.
     """
 
     name: str
@@ -157,6 +157,7 @@ CATALOGUE: dict[str, Description] = {
             loader="pure.data.galaxy10:galaxy10",
             places=("Galaxy10_DECals.h5",),
             download="pure.data.galaxy10:download",
+            verify="pure.data.galaxy10:verify",
         ),
         Description(
             name="galaxy10-synthetic",
@@ -182,7 +183,8 @@ CATALOGUE: dict[str, Description] = {
             images=1_331_167,
             size=154_642_401_280,  # the two archives
             loader="pure.data.imagenet:imagenet",
-            places=("imagenet/train", "ILSVRC*/Data/CLS-LOC/train", "train/n01440764"),
+            verify="pure.data.imagenet:verify",
+            places=("imagenet/train", "ILSVRC*/Data/CLS-LOC/train", "ILSVRC*/train", "train/n01440764"),
             by_hand="ask for access at https://image-net.org/download-images and accept the terms, get "
             "ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar, and unpack them into one folder for each class "
             "below imagenet/train and imagenet/val",
@@ -198,6 +200,7 @@ CATALOGUE: dict[str, Description] = {
             images=None,
             size=None,
             loader="pure.data.folders:image_folder",
+            verify="pure.data.folders:verify",
             places=("train",),
             by_hand="put the images into train/<class>/ and val/<class>/",
         ),
