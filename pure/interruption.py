@@ -1,0 +1,63 @@
+"""Asking a training to stop: by a signal, as Slurm warns with, or by the clock.
+
+Slurm sends SIGTERM before it kills, and with ``--signal=USR1@300`` SIGUSR1 five minutes before; ``scancel`` and
+Kubernetes send SIGTERM too.  Neither interrupts a step: the training looks for them after each one.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+__all__ = ["EXIT_STOPPED", "StopRequest", "stop_requests"]
+
+EXIT_STOPPED = os.EX_TEMPFAIL if hasattr(os, "EX_TEMPFAIL") else 75
+"""Exit code of a training that was stopped and can go on: 75, by convention a failure for the time being."""
+
+_SIGNALS = [signal.Signals[name] for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name)]
+
+
+class StopRequest:
+    """Whether the training is to stop; ask by calling it.
+
+    Args:
+        max_seconds: from now; None is forever.
+    """
+
+    def __init__(self, max_seconds: float | None = None) -> None:
+        self._max_seconds = max_seconds
+        self._until = None if max_seconds is None else time.monotonic() + max_seconds
+        self.reason: str | None = None
+
+    def __call__(self) -> bool:
+        """Whether it is."""
+        if self.reason is None and self._until is not None and time.monotonic() >= self._until:
+            self.reason = f"{self._max_seconds:g} seconds are over"
+        return self.reason is not None
+
+    def receive(self, number: int, frame: FrameType | None = None) -> None:
+        """Handle a signal."""
+        self.reason = f"{signal.Signals(number).name} was received"
+
+
+@contextmanager
+def stop_requests(max_seconds: float | None = None, signals: bool = True) -> Iterator[StopRequest]:
+    """A request that signals and the clock can make; the handlers are as found afterwards.
+
+    Args:
+        max_seconds: from now; None is forever.
+        signals: whether to listen.  Python hears signals in the main thread only; elsewhere they are not listened to.
+    """
+    request = StopRequest(max_seconds)
+    listen = signals and threading.current_thread() is threading.main_thread()
+    found = {number: signal.signal(number, request.receive) for number in _SIGNALS} if listen else {}
+    try:
+        yield request
+    finally:
+        for number, handler in found.items():
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
