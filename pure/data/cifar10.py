@@ -10,6 +10,7 @@ Three variants, never mixed, and part of the name that a record keeps:
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import pickle
@@ -25,7 +26,7 @@ from torch import Tensor
 from torchvision.datasets import CIFAR10
 from torchvision.datasets.utils import check_integrity
 
-from pure.data.folders import FolderImages, Unreadable
+from pure.data.folders import FolderImages, Unreadable, UnreadableImageError
 from pure.data.official import hold_out
 from pure.data.root import data_root, missing, writable_folder
 from pure.data.splits import ImageSet, Splits
@@ -193,9 +194,13 @@ def _read_tree(source: _Source, unreadable: Unreadable, cache: bool) -> tuple[Im
         return kept
     readable = [tree if unreadable == "error" else tree.readable()[0] for tree in trees]
     for tree in readable:
-        if tree.shape != _SHAPE:
-            raise ValueError(f"the images of {tree.root} have the shape {tree.shape}, those of CIFAR-10 have {_SHAPE}")
-    train, test = (tree.in_memory() for tree in readable)
+        with contextlib.suppress(UnreadableImageError):  # of one header; below, all such images are counted and named
+            if tree.shape != _SHAPE:
+                raise ValueError(
+                    f"the images of {tree.root} have the shape {tree.shape or '(of several sizes)'}, those of CIFAR-10 "
+                    f"have {_SHAPE}"
+                )
+    train, test = (tree.in_memory(_SHAPE[-1]) for tree in readable)
     complete = all(len(tree) == len(part) for tree, part in zip(trees, readable, strict=True))
     if cache and complete:  # a set with gaps is never kept: it would be taken for the whole one
         _write_cache(files, train, test)
@@ -228,7 +233,7 @@ def _check_counts(where: Path, part: str, labels: Tensor) -> None:
 def _read_cache(path: Path) -> tuple[ImageSet, ImageSet] | None:
     """What :func:`_write_cache` wrote; None if there is nothing, or nothing whole."""
     try:
-        with np.load(path) as file:
+        with path.open("rb") as opened, np.load(opened) as file:
             arrays = [torch.from_numpy(file[name]) for name in ("images", "labels", "test_images", "test_labels")]
     except (OSError, ValueError, KeyError, zipfile.BadZipFile):
         return None
