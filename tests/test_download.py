@@ -278,7 +278,10 @@ def test_a_full_device(server: Server, tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made(server: Server, tmp_path: Path) -> None:
     (tmp_path / "data").write_text("a file, no folder")
-    with pytest.raises(OSError, match=r"cannot write to .*data .*: choose another folder \(--root or"):
+    with pytest.raises(
+        OSError,
+        match=r"cannot write to .*data .*: choose another folder \(root=, --root or the environment variable PURE_DATA",
+    ):
         fetch(server.url, tmp_path / "data" / "file.h5", SHA256)
     assert server.asked == []
 

@@ -124,7 +124,7 @@ def test_a_file_of_the_published_layout(tmp_path: Path, monkeypatch: pytest.Monk
     assert "17,736 images, SHA-256 and counts as documented; Disturbed 1,081, Merging 1,853" in galaxy10.verify(
         tmp_path
     )
-    splits = galaxy10.galaxy10(tmp_path, static_augmentation=None, in_memory=False)
+    splits = galaxy10.galaxy10(tmp_path, static_augmentation=None)
     assert [len(part) for part in (splits.train, splits.validation, splits.test)] == [14_188, 1_774, 1_774]
     assert splits.train.shape == (3, 256, 256)
     assert splits.name == "galaxy10"
@@ -203,9 +203,9 @@ def test_damage_inside_the_file_is_named(tmp_path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[chunk.byte_offset : chunk.byte_offset + chunk.size] = b"\x00" * chunk.size
     path.write_bytes(content)
-    with pytest.raises(OSError, match=rf"cannot read images 77 to 77 of {path} .*delete it and make or download it"):
+    with pytest.raises(ValueError, match=rf"cannot read images 77 to 77 of {path} .*delete it and make or download it"):
         Galaxy10DECaLS(tmp_path).images[77]
-    with pytest.raises(OSError, match="cannot read images 0 to 119"):
+    with pytest.raises(ValueError, match="cannot read images 0 to 119"):
         Galaxy10DECaLS(tmp_path).verify()
 
 
@@ -268,12 +268,20 @@ def test_another_checksum_is_not_the_published_file(tmp_path: Path, monkeypatch:
         galaxy10.galaxy10(tmp_path, download=True)
 
 
+def test_synthetic_galaxies_never_stand_for_the_published_file(root: Path) -> None:
+    for function in (galaxy10.galaxy10, galaxy10.verify):
+        with pytest.raises(ValueError, match="holds synthetic galaxies and cannot stand for Galaxy10 DECaLS: load"):
+            function(root)
+    with pytest.raises(ChecksumError, match="is not the published file"):
+        galaxy10.download(root)
+
+
 # Division
 
 
 def test_the_parts_are_stratified_and_proved(root: Path, pixels: torch.Tensor) -> None:
     dataset = Galaxy10DECaLS(root)
-    splits = divide_galaxies(dataset, fractions=(0.5, 0.25, 0.25), in_memory=False)
+    splits = divide_galaxies(dataset, fractions=(0.5, 0.25, 0.25))
     assert splits.synthetic
     assert splits.name == "galaxy10-synthetic"
     assert splits.classes == tuple(COUNTS)
@@ -285,7 +293,7 @@ def test_the_parts_are_stratified_and_proved(root: Path, pixels: torch.Tensor) -
     torch.testing.assert_close(splits.statistics[0], mean.float())
     same = divide_galaxies(Galaxy10DECaLS(root), fractions=(0.5, 0.25, 0.25), in_memory=True)
     assert same.fingerprint == splits.fingerprint  # wherever the pixels lie
-    other = divide_galaxies(dataset, fractions=(0.5, 0.25, 0.25), split_seed=1, in_memory=False)
+    other = divide_galaxies(dataset, fractions=(0.5, 0.25, 0.25), split_seed=1)
     assert other.fingerprint != splits.fingerprint
 
 
@@ -339,8 +347,6 @@ def test_options_that_do_not_exist(root: Path) -> None:
     dataset = Galaxy10DECaLS(root)
     with pytest.raises(ValueError, match="unknown split 'random'; known are 'stratified' and 'by-position'"):
         divide_galaxies(dataset, split="random")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="in_memory takes True, False or 'auto', got 'yes'"):
-        divide_galaxies(dataset, in_memory="yes")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="unknown augmentation 'turn"):
         divide_galaxies(dataset, static_augmentation="turn(3)", cache=root / "cache")
     assert not (root / "cache").exists()
@@ -348,14 +354,15 @@ def test_options_that_do_not_exist(root: Path) -> None:
         Galaxy10DECaLS(root, download=True, file="mine.h5")
 
 
-def test_memory_decides_where_the_pixels_are(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    dataset = Galaxy10DECaLS(root)
-    needed = 4 * (ROWS + 96) * 3 * EDGE * EDGE  # a quarter of the memory may be taken
-    for memory, kept in ((needed, True), (needed - 1, False)):
-        monkeypatch.setattr(galaxy10, "_memory", lambda memory=memory: memory)
-        splits = divide_galaxies(dataset, static_augmentation=STATIC, cache=root / "cache")
-        original, augmented = splits.train.parts
-        assert (original.images._pixels is not None, augmented._pixels is not None) == (kept, kept)
+def test_pixels_in_memory_need_no_copy_that_is_not_packed(tmp_path: Path) -> None:
+    dataset = Galaxy10DECaLS(write(tmp_path / FILE, chunks=(50, 4, 4, 1), compression="gzip").parent)
+    splits = divide_galaxies(dataset, static_augmentation=STATIC, cache=tmp_path / "cache", in_memory=True)
+    assert [name.partition("-")[0] for name in caches(tmp_path)] == ["augmented"]
+    lazy = divide_galaxies(dataset, static_augmentation=STATIC, cache=tmp_path / "cache")
+    assert [name.partition("-")[0] for name in caches(tmp_path)] == ["augmented", "unpacked"]
+    assert lazy.fingerprint == splits.fingerprint
+    shutil.rmtree(tmp_path / "cache")  # it is read no more
+    assert torch.equal(splits.train.read(torch.tensor([95, 96]))[0], splits.train[95][0])
 
 
 # Static augmentation
@@ -371,7 +378,7 @@ def caches(root: Path) -> list[str]:
 
 
 def test_the_training_set_is_the_originals_and_each_once_more(root: Path, pixels: torch.Tensor) -> None:
-    splits = divide_galaxies(Galaxy10DECaLS(root), static_augmentation=STATIC, cache=root / "cache", in_memory=False)
+    splits = divide_galaxies(Galaxy10DECaLS(root), static_augmentation=STATIC, cache=root / "cache")
     train, rows = splits.train, splits.rows["train"]
     assert isinstance(train, Joined)
     assert len(train) == 2 * len(rows) == 192
@@ -498,6 +505,6 @@ def test_packed_images_are_unpacked_once_for_shuffled_reading(tmp_path: Path) ->
     rows = torch.randperm(ROWS)
     assert torch.equal(copied.read(rows), dataset.images.read(rows))
     assert stored_by_image(copied, tmp_path / "nowhere") is copied
-    splits = divide_galaxies(dataset, in_memory=False, cache=tmp_path / "cache")
+    splits = divide_galaxies(dataset, cache=tmp_path / "cache")
     assert splits.train.images.path == copied.path
     assert caches(tmp_path) == [copied.path.name]

@@ -22,12 +22,15 @@ from typing import Any
 from filelock import BaseFileLock, FileLock, Timeout
 from tqdm import tqdm
 
+from pure.data.root import ROOT_VARIABLE
+
 __all__ = ["ChecksumError", "fetch", "file_sha256", "locked", "require_space", "unwritable"]
 
 _BLOCK = 1 << 20
 _BUSY = (408, 425, 429, 500, 502, 503, 504)  # statuses that pass: the request may be repeated
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _LONGEST_PAUSE = 60.0  # seconds
+_ANOTHER = f"root=, --root or the environment variable {ROOT_VARIABLE}; for a cache cache="
 
 
 class ChecksumError(ValueError):
@@ -156,7 +159,7 @@ def require_space(folder: Path, needed: int, what: str) -> None:
         raise OSError(
             errno.ENOSPC,
             f"{what} needs {needed:,} bytes in {folder}, {free:,} are free: free another {needed - free:,} bytes "
-            "and run it again, or choose another folder (--root or the environment variable PURE_DATA)",
+            f"and run it again, or choose another folder ({_ANOTHER})",
         )
 
 
@@ -164,8 +167,7 @@ def unwritable(path: Path, error: OSError) -> OSError:
     """The same error, with a message that says what to do."""
     return OSError(
         error.errno,
-        f"cannot write to {path} ({error.strerror}): choose another folder (--root or the environment variable "
-        "PURE_DATA), or change its permissions",
+        f"cannot write to {path} ({error.strerror}): choose another folder ({_ANOTHER}), or change its permissions",
     )
 
 

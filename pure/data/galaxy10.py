@@ -7,7 +7,6 @@ the same layout that says of itself that it is synthetic is read by the same cod
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +21,7 @@ from sklearn.cluster import DBSCAN
 from torch import Tensor
 from torchvision.datasets import VisionDataset
 
+from pure.data.augment import parse
 from pure.data.download import ChecksumError, fetch, file_sha256
 from pure.data.hdf5 import HDF5Images, augmented_once, stored_by_image
 from pure.data.root import data_root, missing
@@ -256,7 +256,7 @@ def galaxy10(
     tolerance: float = 1.0,
     static_augmentation: str | None = "rotate(180)+flip+resized-crop(256)",
     augmentation_seed: int = 0,
-    in_memory: bool | Literal["auto"] = "auto",
+    in_memory: bool = False,
     cache: str | Path | None = None,
     download: bool = False,
     progress: bool | None = None,
@@ -271,18 +271,19 @@ def galaxy10(
         tolerance: arc seconds within which two images show the same position.
         static_augmentation: of each training image once more; None or ``"none"`` leaves the training set as it is.
         augmentation_seed: of what is drawn for it.
-        in_memory: whether the pixels are kept in memory.
-        cache: folder for what is made of the file; ``cache`` below the root by default.
+        in_memory: keep the pixels in memory.
+        cache: folder for what is made of the file, up to 6.3 GB; ``cache`` below the root by default.
         download: get the file if it is not there.
         progress: whether bars are shown; None shows them on a terminal only.
 
     Raises:
-        FileNotFoundError, ValueError: as :class:`Galaxy10DECaLS`; ChecksumError (a ValueError) for another file.
+        FileNotFoundError, ValueError: as :class:`Galaxy10DECaLS` and :func:`divide_galaxies`; ValueError too for a
+            synthetic file, and its kind ChecksumError for one that is not the published.
         OSError: the cache cannot be written.
     """
     folder = data_root(root)
     dataset = Galaxy10DECaLS(folder, download=download)
-    dataset.verify()
+    _verify_published(dataset)
     return divide_galaxies(
         dataset,
         split=split,
@@ -306,7 +307,7 @@ def divide_galaxies(
     tolerance: float = 1.0,
     static_augmentation: str | None = None,
     augmentation_seed: int = 0,
-    in_memory: bool | Literal["auto"] = "auto",
+    in_memory: bool = False,
     cache: str | Path = "cache",
     progress: bool | None = None,
 ) -> Splits:
@@ -322,9 +323,10 @@ def divide_galaxies(
         static_augmentation: each training image once more, drawn once and kept (section 4.1.2); None or ``"none"``
             leaves the training set as it is.
         augmentation_seed: of what is drawn for it.
-        in_memory: whether the pixels are kept in memory; ``"auto"``: if they take less than a quarter of it.
-        cache: folder for the augmented images, and for a copy of the others that is not packed, if they are packed
-            together and not kept in memory.
+        in_memory: keep the pixels in memory.  Without, a loader reads them once if they fit on its device, and
+            workers read them from the file otherwise; with, they are there twice beside a loader on the CPU.
+        cache: folder for the augmented images, and, unless they are kept in memory, for a copy of the others that is
+            not packed, if the file packs many together.
         progress: whether bars are shown; None shows them on a terminal only.
 
     Returns:
@@ -341,17 +343,12 @@ def divide_galaxies(
         parts = grouped_split(labels, dataset.positions(tolerance), fractions, split_seed)
     else:
         raise ValueError(f"unknown split {split!r}; known are 'stratified' and 'by-position'")
-    if in_memory not in (True, False, "auto"):
-        raise ValueError(f"in_memory takes True, False or 'auto', got {in_memory!r}")
-    augment = static_augmentation not in (None, "none")
-    images = dataset.images
-    if in_memory == "auto":
-        in_memory = 4 * int(np.prod(images.shape)) * (len(labels) + augment * len(parts[0])) <= _memory()
-    images = images.in_memory(progress) if in_memory else stored_by_image(images, cache, progress)
+    augmentation = parse(static_augmentation or "none")  # an unknown one is refused before anything is made
+    images = dataset.images.in_memory(progress) if in_memory else stored_by_image(dataset.images, cache, progress)
     original, validation, test = (Subset(images, rows) for rows in parts)
     train: Images = original
-    if augment:
-        augmented = augmented_once(original, str(static_augmentation), augmentation_seed, cache, progress)
+    if augmentation.steps:
+        augmented = augmented_once(original, augmentation.text, augmentation_seed, cache, progress)
         train = Joined(original, augmented.in_memory(progress) if in_memory else augmented)
     rows = dict(zip(("train", "validation", "test"), parts, strict=True))
     classes = tuple(dataset.classes)
@@ -382,13 +379,18 @@ def download(root: str | Path | None = None) -> Path:
 
 
 def verify(root: str | Path | None = None) -> str:
-    """Read and prove the whole file; what was checked, in words."""
-    return Galaxy10DECaLS(data_root(root)).verify()
+    """Read the whole published file and prove it; what was checked, in words.
+
+    Raises:
+        FileNotFoundError, ValueError: as :func:`galaxy10`.
+    """
+    return _verify_published(Galaxy10DECaLS(data_root(root)))
 
 
-def _memory() -> int:
-    """Bytes of memory of the machine; 0 where the system does not tell."""
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):  # Windows
-        return 0
+def _verify_published(dataset: Galaxy10DECaLS) -> str:
+    if dataset.synthetic:
+        raise ValueError(
+            f"{dataset.path} holds synthetic galaxies and cannot stand for Galaxy10 DECaLS: load galaxy10-synthetic, "
+            f"or move it and get the published file: python -m pure.data galaxy10 --root {dataset.root} --download"
+        )
+    return dataset.verify()

@@ -137,7 +137,7 @@ class HDF5Images:
         try:
             slab: NDArray[np.uint8] = self._images[start:stop]
         except OSError as error:
-            raise OSError(
+            raise ValueError(
                 f"cannot read images {start} to {stop - 1} of {self.path} ({error}): it is damaged, or its disk is; "
                 "delete it and make or download it again"
             ) from error
@@ -292,8 +292,8 @@ def _write(
 
 
 def _chunk_seed(seed: int, number: int) -> int:
-    """A seed of its own for each chunk, so that what is drawn for one does not depend on how the others are made."""
-    return int.from_bytes(hashlib.sha256(f"{seed} {number}".encode()).digest()[:7])
+    """A seed of its own for each chunk; NumPy keeps this hash the same in all versions."""
+    return int(np.random.SeedSequence((seed, number)).generate_state(1, np.uint64)[0] >> 1)
 
 
 def _channels_first(images: NDArray[np.uint8]) -> Tensor:
