@@ -303,7 +303,7 @@ class RunRecord(_Part):
 
     @model_validator(mode="after")
     def _has_one_outcome(self) -> Self:
-        if (self.divergence is None) != (self.test is not None and self.selected is not None):
+        if not (self.test is None) == (self.selected is None) == (self.divergence is not None):
             raise ValueError("expected either a test and the epoch selected for it, or a divergence")
         if self.selected is not None and not 1 <= self.selected <= len(self.epochs):
             raise ValueError(f"epoch {self.selected} was selected, but {len(self.epochs)} are recorded")
@@ -373,9 +373,12 @@ def parse(content: bytes) -> RunRecord:
     values = json.loads(content)
     version = values.get("schema_version") if isinstance(values, dict) else None
     if version == 1:
-        content = json.dumps(_from_version_1(values)).encode()
+        try:
+            content = json.dumps(_from_version_1(values)).encode()
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"schema version 1, but not its fields: {error!r}") from None
     elif version != 2:
-        raise ValueError(f"schema version {version!r}; this package reads 1 and 2: a newer one may have written it")
+        raise ValueError(f"schema version {version!r}; this package reads 1 and 2, a newer one may have written it")
     return RunRecord.model_validate_json(content)
 
 
@@ -416,8 +419,10 @@ def load(path: Path) -> RunRecord:
     """
     try:
         return parse(path.read_bytes())
-    except (ValueError, KeyError, TypeError, AttributeError) as error:  # pydantic's and JSON's errors are ValueErrors
-        raise ValueError(f"{path} is no run record; repeat the run or remove it: {error}") from None
+    except ValueError as error:  # pydantic's and JSON's errors are ValueErrors
+        raise ValueError(
+            f"{path} is no run record that this package reads; update the package, or repeat the run: {error}"
+        ) from None
 
 
 def load_all(*roots: Path | str) -> list[RunRecord]:
