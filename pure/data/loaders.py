@@ -20,6 +20,7 @@ import math
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -40,6 +41,10 @@ _ORDER, _BATCH, _IMAGE = range(3)
 
 _MAX_WORKERS = 8
 _READ_AT_ONCE = 256
+_MAKE_ALIKE = "an augmentation that makes images alike, as resize(256)+center-crop(224)"
+
+_FAULTS = (OSError, ValueError, RuntimeError, SyntaxError, EOFError)
+"""What decoders raise where a file is damaged (SyntaxError is Pillow's for PNG).  Others are faults of the code."""
 
 
 def make_loader(
@@ -270,8 +275,8 @@ class DeviceLoader(Loader):
     ) -> None:
         if images.shape is None:
             raise ValueError(
-                "the images have no common shape and cannot be kept on the device; take kind='workers' and an "
-                "augmentation that makes them alike, as resize(256)+center-crop(224)"
+                "the images have no common shape and cannot be kept on the device; take kind='workers' and "
+                f"{_MAKE_ALIKE}"
             )
         super().__init__(statistics, images.shape[0], device, plan)
         self.augmentation = augmentation
@@ -350,7 +355,7 @@ class _Requests(Sampler[tuple[int, Tensor]]):
 class _Batches(Dataset[tuple[Tensor, Tensor] | str]):
     """What a worker does: read the images of a micro-batch, augment each, and stack them.
 
-    What goes wrong with an image comes back as a text, which :func:`_or_raise` raises in the main process: an exception
+    What is wrong with an image comes back as a text, which :func:`_or_raise` raises in the main process: an exception
     would arrive there with the worker's traceback for a message.
     """
 
@@ -362,31 +367,48 @@ class _Batches(Dataset[tuple[Tensor, Tensor] | str]):
 
     def __getitem__(self, request: tuple[int, Tensor]) -> tuple[Tensor, Tensor] | str:
         epoch, rows = request
-        if self.at_once and self.transform is None:
-            return read(self.images, rows), self.images.labels[rows]
-        at_once = read(self.images, rows) if self.at_once else None
-        generator = torch.default_generator
-        state = generator.get_state()  # without workers, this is the process that trains
+        labels = self.images.labels[rows]
         try:
-            images: list[Tensor] = []
+            loaded = read(self.images, rows) if self.at_once else None
+        except _FAULTS as error:
+            return str(error)
+        if loaded is not None and self.transform is None:
+            return loaded, labels
+        images: list[Tensor] = []
+        with _drawing_restored():
             for place, row in enumerate(rows.tolist()):
                 try:
-                    image = self.images[row][0] if at_once is None else at_once[place]
-                    if self.transform is not None:
-                        generator.manual_seed(_counter(_IMAGE, self.seed, epoch, row))
-                        image = self.transform(image)
-                except Exception as error:
-                    return f"{name_of(self.images, row)} cannot be used: {error}"
-                if images and image.shape != images[0].shape:
-                    return (
-                        f"{name_of(self.images, row)} has shape {tuple(image.shape)}, others {tuple(images[0].shape)}: "
-                        "they cannot be in one batch; add an augmentation that makes them alike, as "
-                        "resize(256)+center-crop(224)"
+                    image = self.images[row][0] if loaded is None else loaded[place]
+                    images.append(self._augmented(image, epoch, row))
+                except _FAULTS as error:
+                    return _named(name_of(self.images, row), str(error))
+                shape, others = images[-1].shape, images[0].shape
+                if shape != others:
+                    problem = (
+                        f"it has shape {tuple(shape)}, others in its batch have {tuple(others)}; add {_MAKE_ALIKE}"
                     )
-                images.append(image)
-        finally:
-            generator.set_state(state)
-        return torch.stack(images), self.images.labels[rows]
+                    return _named(name_of(self.images, row), problem)
+        return torch.stack(images), labels
+
+    def _augmented(self, image: Tensor, epoch: int, row: int) -> Tensor:
+        if self.transform is None:
+            return image
+        torch.default_generator.manual_seed(_counter(_IMAGE, self.seed, epoch, row))
+        return self.transform(image)
+
+
+@contextmanager
+def _drawing_restored() -> Iterator[None]:
+    """Leaves torch's default generator as it was: without workers, it is that of the process that trains."""
+    state = torch.default_generator.get_state()
+    try:
+        yield
+    finally:
+        torch.default_generator.set_state(state)
+
+
+def _named(name: str, problem: str) -> str:
+    return problem if name in problem else f"{name} cannot be used: {problem}"
 
 
 def _or_raise(batch: tuple[Tensor, Tensor] | str) -> tuple[Tensor, Tensor]:
