@@ -412,12 +412,14 @@ def measure(scores: Tensor, labels: Tensor, *, synchronise: bool = False) -> Mea
         if k == 1 or classes > k
     }
     # Sums, since MeanMetric either drops what is not finite or, told not to, forgets its weights.
-    loss, not_finite = (SumMetric(nan_strategy="disable", **settings).set_dtype(torch.float64) for _ in range(2))
+    loss, not_finite = (SumMetric(nan_strategy="disable", **settings).to(scores.device) for _ in range(2))
+    for sums in (loss, not_finite):
+        sums.set_dtype(torch.float64)  # last, since a move to a device sets it back
     losses = F.cross_entropy(scores.double(), labels, reduction="none", ignore_index=_IGNORED)
     for metric in (confusion, *hits.values()):
         metric.to(scores.device).update(scores, labels)
-    loss.to(scores.device).update(losses)
-    not_finite.to(scores.device).update(~torch.isfinite(scores).all(1) & (labels != _IGNORED))
+    loss.update(losses)
+    not_finite.update(~torch.isfinite(scores).all(1) & (labels != _IGNORED))
     matrix = confusion.compute().cpu()
     if (samples := int(matrix.sum())) == 0:
         raise ValueError("expected predictions of at least one image, got none")

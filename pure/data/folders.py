@@ -9,30 +9,33 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
-from torchvision.io import ImageReadMode, decode_image
 from torchvision.transforms.v2 import functional as transforms
 from tqdm import tqdm
 
 from pure.data import splits
 from pure.data.splits import ImageSet, Splits
 
-__all__ = ["FolderImages", "UnreadableImageError", "decode", "image_folder"]
+__all__ = ["FolderImages", "Unreadable", "UnreadableImageError", "decode", "image_folder", "verify"]
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 """What counts as an image, in small or capital letters: torchvision's list."""
 
 Unreadable = Literal["error", "skip"]
+
+# The operator itself, since torchvision.io.decode_image warns that a later release will be without it; so may we be.
+_DECODE: Callable[[Tensor, int, bool], Tensor] | None = getattr(torch.ops.image, "decode_image", None)
+_RGB = 3  # torchvision.io.ImageReadMode.RGB
 
 _CHUNK = 64  # images that a thread takes at a time: 20,000 tasks for ImageNet in place of 1.28 million
 _NAMED = 5  # so many names stand in an error message
@@ -48,7 +51,8 @@ def decode(data: NDArray[np.uint8]) -> Tensor:
     """An encoded image as torchvision's default loader gives it: RGB, and EXIF's orientation left alone.
 
     Grey images are repeated, palettes looked up, transparency dropped, CMYK converted.  torchvision's decoder comes
-    first, Pillow where it refuses: the pixels are the same, and on 224 x 224 JPEGs it takes half of the time.
+    first, Pillow where that refuses or is not there: the pixels are the same, but Pillow takes twice the time on JPEGs
+    of 224 x 224 pixels.
 
     Args:
         data: the bytes of the file, shape ``(n,)``.
@@ -59,9 +63,11 @@ def decode(data: NDArray[np.uint8]) -> Tensor:
     Raises:
         OSError: neither reads it, for example because it is truncated.
     """
+    if _DECODE is None:
+        return _decode_with_pillow(data)
     try:
-        image: Tensor = decode_image(torch.from_numpy(data), mode=ImageReadMode.RGB)
-    except (RuntimeError, ValueError):
+        image: Tensor = _DECODE(torch.from_numpy(data), _RGB, False)  # False: do not turn by EXIF
+    except RuntimeError:
         return _decode_with_pillow(data)
     if image.dtype == torch.uint16:
         image = (image.int() >> 8).to(torch.uint8)
@@ -212,7 +218,7 @@ class FolderImages:
         rows = torch.tensor([i for i in range(len(self)) if self.relative_path(i) not in faults], dtype=torch.int64)
         rest = self.subset(rows)
         if empty := sorted(set(self.labels.tolist()) - set(rest.labels.tolist())):
-            raise ValueError(f"no image can be read of class {_some(self.classes[i] for i in empty)} in {self.root}")
+            raise ValueError(f"no image can be read of class {some(self.classes[i] for i in empty)} in {self.root}")
         return rest, faults
 
     def in_memory(self, size: int | None = None, workers: int | None = None, progress: bool | None = None) -> ImageSet:
@@ -243,13 +249,8 @@ class FolderImages:
             images[index] = image if image.shape == shape else _square(image, shape[1])
             return None
 
-        reasons = list(_parallel(load, range(len(self)), f"read {self.root.name}", workers, progress))
-        if faulty := [i for i, reason in enumerate(reasons) if reason is not None]:
-            raise UnreadableImageError(
-                f"cannot read {len(faulty)} of the {len(self)} images in {self.root}: "
-                f"{_some(f'{self.relative_path(i)} ({reasons[i]})' for i in faulty)}; replace the files, or go on "
-                "without them by unreadable='skip'"
-            )
+        reasons = _parallel(load, range(len(self)), f"read {self.root.name}", workers, progress)
+        _require_none({self.path(i): reason for i, reason in enumerate(reasons) if reason is not None}, len(self))
         return ImageSet(images, self.labels)
 
     def _decode(self, index: int) -> Tensor:
@@ -274,8 +275,8 @@ class FolderImages:
 
 def image_folder(
     root: Path | str,
-    name: str | None = None,
     *,
+    data_name: str | None = None,
     train: str = "train",
     validation: str | None = None,
     test: str | None = None,
@@ -290,7 +291,7 @@ def image_folder(
 
     Args:
         root: the folder of the trees.
-        name: what the data set is called in records; by default the folder's name.
+        data_name: what the data set is called in records; by default the folder's name.
         train: folder of the training tree.
         validation: folder of a validation tree, for what may be looked at while training; by default none, or ``val``
             where there is a ``test`` beside it.
@@ -307,11 +308,10 @@ def image_folder(
 
     Raises:
         FileNotFoundError: there is no such folder, no training or test tree, or no image.
-        ValueError: a class of one tree is missing in another, or has no images; two sources of a validation set.
+        ValueError: a class of one tree is missing in another, or has no images; two sources of a validation set; a seed
+            without anything to divide.
     """
     root = Path(root)
-    if unreadable not in ("error", "skip"):
-        raise ValueError(f"unknown unreadable={unreadable!r}; expected 'error' (stop) or 'skip' (leave them out)")
     validation, test = _trees(root, train, validation, test)
     if holdout and validation is not None:
         raise ValueError(
@@ -320,20 +320,52 @@ def image_folder(
         )
 
     def tree(folder: str, classes: Sequence[str] | None = None) -> FolderImages:
-        images = FolderImages(root / folder, classes, cache=cache, progress=progress)
-        return images if unreadable == "error" else _skip(images, progress)
+        return FolderImages(root / folder, classes, cache=cache, progress=progress)
 
     training = tree(train)
     return divide(
-        name or root.resolve().name,
+        data_name or root.resolve().name,
         training,
         None if validation is None else tree(validation, training.classes),
         tree(test, training.classes),
-        number=holdout,
+        holdout=holdout,
         split_seed=split_seed,
+        unreadable=unreadable,
         size=size,
         progress=progress,
     )
+
+
+def verify(root: Path | str, progress: bool | None = None, **options: Any) -> str:
+    """Read and decode every image of :func:`image_folder`.
+
+    Args:
+        root: as there.
+        progress: whether to show bars; by default only on a terminal.
+        **options: ``train``, ``validation`` and ``test`` as there.
+
+    Returns:
+        What was checked, in words.
+
+    Raises:
+        FileNotFoundError: there is no such folder, no training or test tree, or no image.
+        ValueError: a class of one tree is missing in another, or has no images.
+        UnreadableImageError: some images cannot be read; they are counted and named.
+    """
+    splits = image_folder(root, progress=progress, **options)
+    return require_readable([cast(FolderImages, part) for part in splits.parts.values()], progress)
+
+
+def require_readable(trees: Sequence[FolderImages], progress: bool | None = None) -> str:
+    """Decode every image of some trees.  Returns what was checked, in words.
+
+    Raises:
+        UnreadableImageError: some cannot be read; they are counted and named.
+    """
+    faults = {tree.root / path: reason for tree in trees for path, reason in tree.verify(progress=progress).items()}
+    total = sum(len(tree) for tree in trees)
+    _require_none(faults, total)
+    return f"{', '.join(str(tree.root) for tree in trees)}: {total:,} images, every image decoded"
 
 
 def divide(
@@ -342,8 +374,9 @@ def divide(
     validation: FolderImages | None,
     test: FolderImages,
     *,
-    number: int,
+    holdout: int,
     split_seed: int,
+    unreadable: Unreadable,
     size: int | None,
     progress: bool | None,
     **fields: Any,
@@ -355,16 +388,24 @@ def divide(
         train: the training tree.
         validation: a validation tree, if there is one.
         test: the test tree.
-        number: so many images are held out of the training tree.
+        holdout: so many images are held out of the training tree.
         split_seed: fixes which.
+        unreadable: ``"error"`` or ``"skip"``.
         size: read all into memory at this side in pixels.
         progress: whether to show bars.
         **fields: further ones of :class:`Splits`.
     """
     classes = train.classes
     rows = None
-    if number:
-        rest, held_out = splits.holdout(train.labels, number, split_seed)
+    if unreadable not in ("error", "skip"):
+        raise ValueError(f"unknown unreadable={unreadable!r}; expected 'error' (stop) or 'skip' (leave them out)")
+    if split_seed and not holdout:
+        raise ValueError(f"split_seed={split_seed} divides nothing here: {name} comes divided; give holdout too")
+    if unreadable == "skip":
+        train, test = skip_unreadable(train, progress), skip_unreadable(test, progress)
+        validation = None if validation is None else skip_unreadable(validation, progress)
+    if holdout:
+        rest, held_out = splits.holdout(train.labels, holdout, split_seed)
         rows = {"train": rest, "validation": held_out, "test": torch.arange(len(test))}
         train, validation = train.subset(rest), train.subset(held_out)
     if size is None:
@@ -387,7 +428,7 @@ def _trees(root: Path, train: str, validation: str | None, test: str | None) -> 
             validation = "val"
     for use, folder in (("train", train), ("validation", validation), ("test", test)):
         if folder is not None and not (root / folder).is_dir():
-            entries = _some(sorted(each.name for each in root.iterdir()))
+            entries = some(sorted(each.name for each in root.iterdir()))
             raise FileNotFoundError(
                 f"no folder {root / folder}; {root} holds {entries or 'nothing'}. Name the folder of the {use} tree by "
                 f"{use}=..."
@@ -395,10 +436,11 @@ def _trees(root: Path, train: str, validation: str | None, test: str | None) -> 
     return validation, test
 
 
-def _skip(images: FolderImages, progress: bool | None) -> FolderImages:
+def skip_unreadable(images: FolderImages, progress: bool | None = None) -> FolderImages:
+    """The images that can be read; how many cannot, and the first of them by name, is printed."""
     readable, faults = images.readable(progress=progress)
     if faults:
-        named = _some(f"{path} ({reason})" for path, reason in faults.items())
+        named = some(f"{path} ({reason})" for path, reason in faults.items())
         tqdm.write(f"{images.root}: left out {len(faults)} of {len(images)} images that cannot be read: {named}")
     return readable
 
@@ -415,8 +457,8 @@ def _require_classes(
     counts = np.bincount(labels, minlength=len(found))
     if expected is not None and list(expected) != list(found):
         missing, extra = (sorted(set(a) - set(b)) for a, b in ((expected, found), (found, expected)))
-        complaints = [f"lacks {len(missing)} of the training tree ({_some(missing)})"] if missing else []
-        complaints += [f"has {len(extra)} that the training tree has not ({_some(extra)})"] if extra else []
+        complaints = [f"lacks {len(missing)} of the training tree ({some(missing)})"] if missing else []
+        complaints += [f"has {len(extra)} that the training tree has not ({some(extra)})"] if extra else []
         raise ValueError(
             f"the classes of {root} are not those of the training tree: it {' and '.join(complaints) or 'sorts them'}; "
             "both trees need a folder for each class"
@@ -424,7 +466,7 @@ def _require_classes(
     if not counts.all():
         empty = [found[i] for i in np.flatnonzero(counts == 0).tolist()]
         raise ValueError(
-            f"{len(empty)} of the {len(found)} classes of {root} have no images: {_some(empty)}; remove the empty "
+            f"{len(empty)} of the {len(found)} classes of {root} have no images: {some(empty)}; remove the empty "
             f"folders, or fill them (images end in {', '.join(EXTENSIONS)})"
         )
 
@@ -497,7 +539,7 @@ def _read_listing(
     root: Path, cache: Path
 ) -> tuple[list[str], NDArray[np.int64], NDArray[np.bytes_], NDArray[np.int64]] | None:
     try:
-        with np.load(cache, allow_pickle=False) as file:
+        with np.load(io.BytesIO(cache.read_bytes()), allow_pickle=False) as file:  # np.load leaves broken files open
             if not np.array_equal(_stamps(root, file["folders"].tolist()), file["stamps"]):
                 return None
             return file["classes"].tolist(), file["labels"], file["names"], file["sizes"]
@@ -568,11 +610,20 @@ def _require_memory(number: int, shape: tuple[int, int, int]) -> None:
         )
 
 
+def _require_none(faults: Mapping[Path, str], total: int) -> None:
+    if faults:
+        named = some(f"{path} ({reason})" for path, reason in faults.items())
+        raise UnreadableImageError(
+            f"cannot read {len(faults):,} of {total:,} images: {named}; replace the files, or go on without them by "
+            "unreadable='skip'"
+        )
+
+
 def _reason(error: OSError) -> str:
     return (error.strerror or str(error)).partition("\n")[0]
 
 
-def _some(names: Iterable[str]) -> str:
+def some(names: Iterable[str]) -> str:
     """The first few names of many."""
     names = list(names)
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
