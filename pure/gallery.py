@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -78,7 +78,7 @@ def class_balance(splits: Splits) -> Figure:
         if part is None:
             continue
         counts = np.bincount(part.labels.numpy(), minlength=number)
-        look = {"color": colour, "label": f"{name} ({counts.sum():,})"}
+        look: dict[str, Any] = {"color": colour, "label": f"{name} ({counts.sum():,})"}
         if many:
             axis.bar(range(number), counts, bottom=start, width=1.0, **look)
         else:
@@ -120,9 +120,7 @@ def side_by_side(columns: Mapping[str, Tensor], white: float = 255) -> Figure:
     return figure
 
 
-def _grid(
-    rows: int, columns: int, cell: float, left: float = 0.0, top: float = 0.0
-) -> tuple[Figure, NDArray[np.object_]]:
+def _grid(rows: int, columns: int, cell: float, left: float = 0.0, top: float = 0.0) -> tuple[Figure, NDArray[Any]]:
     """Square cells of a size in inches, close together, with room for names at the left and titles above."""
     style.use()
     width, height = left + columns * cell, top + rows * cell
@@ -130,7 +128,7 @@ def _grid(
     grid = figure.add_gridspec(
         rows, columns, left=left / width, right=1, bottom=0, top=1 - top / height, wspace=0.05, hspace=0.05
     )
-    axes: NDArray[np.object_] = grid.subplots(squeeze=False)
+    axes: NDArray[Any] = grid.subplots(squeeze=False)
     for axis in axes.flat:
         axis.set(xticks=[], yticks=[])
         axis.grid(visible=False)

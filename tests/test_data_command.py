@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 import sys
 from pathlib import Path
+from urllib.error import URLError
 
 import numpy as np
 import pytest
@@ -219,11 +221,41 @@ def test_download_calls_the_data_sets_own(
     assert "needs no download" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("raised", [URLError("no route to host"), RuntimeError("Tried it, got:\nno route to host\n")])
+@pytest.mark.parametrize(
+    ("name", "torchvisions", "folder"),
+    [("cifar10", "CIFAR10", "cifar-10-batches-py"), ("fashion-mnist", "FashionMNIST", "FashionMNIST/raw")],
+)
+def test_a_server_that_cannot_be_reached_is_named_and_what_to_do(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    raised: Exception,
+    name: str,
+    torchvisions: str,
+    folder: str,
+) -> None:
+    def fail(root: Path, download: bool) -> None:
+        raise raised
+
+    module = importlib.import_module(f"pure.data.{name.replace('-', '_')}")
+    dataset = getattr(module, torchvisions)
+    for attribute in ("url", "base_folder", "mirrors"):
+        monkeypatch.setattr(fail, attribute, getattr(dataset, attribute, None), raising=False)
+    monkeypatch.setattr(module, torchvisions, fail)
+    assert main([name, "--root", str(tmp_path), "--download"]) == 4
+    address = dataset.url if torchvisions == "CIFAR10" else dataset.mirrors[0]
+    assert capsys.readouterr().err == (
+        f"python -m pure.data: cannot download {data.describe(name).title} from {address} (no route to host); check "
+        f"the network and try again, or get the files elsewhere and put them into {tmp_path / folder}\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("raised", "code"),
     [
         (OSError(28, "No space left on device"), 4),
-        (RuntimeError("Error downloading train-images-idx3-ubyte.gz"), 4),
+        (ConnectionError("cannot download CIFAR-10"), 4),
         (ImportError("No module named 'h5py'"), 4),
         (ValueError("the server's file has another checksum"), 1),
         (KeyboardInterrupt(), 130),

@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(_DAMAGED, error)
     except ImportError as error:
         return _fail(_MACHINE, _package(error))
-    except (OSError, RuntimeError, MemoryError) as error:  # torchvision reports the network by RuntimeError
+    except (OSError, MemoryError) as error:
         return _fail(_MACHINE, error)
     except KeyboardInterrupt:
         return _fail(_INTERRUPTED, "interrupted; the same command goes on or starts again, nothing half done counts")

@@ -19,6 +19,7 @@ import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.error import URLError
 
 import numpy as np
 import torch
@@ -28,7 +29,7 @@ from torchvision.datasets.utils import check_integrity
 
 from pure.data.folders import FolderImages, Unreadable, UnreadableImageError
 from pure.data.official import hold_out
-from pure.data.root import data_root, missing, writable_folder
+from pure.data.root import data_root, missing, unreachable, writable_folder
 from pure.data.splits import ImageSet, Splits
 
 __all__ = ["CLASSES", "cifar10", "download", "verify"]
@@ -90,9 +91,16 @@ def download(root: str | Path | None = None) -> Path:
 
     Returns:
         The folder of the batches.
+
+    Raises:
+        ConnectionError: the server cannot be reached, or sends another file.
+        OSError: the folder cannot be written to, or the disk is full.
     """
     folder = data_root(root)
-    CIFAR10(folder, download=True)
+    try:
+        CIFAR10(folder, download=True)
+    except (RuntimeError, URLError) as error:
+        raise unreachable("CIFAR-10", CIFAR10.url, folder / str(CIFAR10.base_folder), error) from error
     return folder / str(CIFAR10.base_folder)
 
 

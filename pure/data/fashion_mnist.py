@@ -11,13 +11,14 @@ import hashlib
 import struct
 import zlib
 from pathlib import Path
+from urllib.error import URLError
 
 import torch
 from torch import Tensor
 from torchvision.datasets import FashionMNIST
 
 from pure.data.official import hold_out
-from pure.data.root import data_root, missing
+from pure.data.root import data_root, missing, unreachable
 from pure.data.splits import ImageSet, Splits
 
 __all__ = ["CLASSES", "download", "fashion_mnist"]
@@ -73,10 +74,17 @@ def download(root: str | Path | None = None) -> Path:
 
     Returns:
         The folder of the files.
+
+    Raises:
+        ConnectionError: the server cannot be reached, or sends another file.
+        OSError: the folder cannot be written to, or the disk is full.
     """
-    folder = data_root(root)
-    FashionMNIST(folder, download=True)
-    return folder / "FashionMNIST" / "raw"
+    target = data_root(root) / "FashionMNIST" / "raw"
+    try:
+        FashionMNIST(data_root(root), download=True)
+    except (RuntimeError, URLError) as error:
+        raise unreachable("Fashion-MNIST", FashionMNIST.mirrors[0], target, error) from error
+    return target
 
 
 def _find(root: Path) -> Path:

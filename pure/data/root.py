@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["ROOT_VARIABLE", "data_root", "missing", "writable_folder"]
+__all__ = ["ROOT_VARIABLE", "data_root", "missing", "unreachable", "writable_folder"]
 
 ROOT_VARIABLE = "PURE_DATA"
 """The environment variable that names the folder of the data sets."""
@@ -38,6 +38,22 @@ def missing(name: str, title: str, root: Path, looked_for: Iterable[str], instea
     return FileNotFoundError(
         f"{title} is not in {root} (looked for {', '.join(looked_for)}); {instead or f'get it with: {command}'}, "
         f"or name the folder that holds it: root=, --root or the environment variable {ROOT_VARIABLE}"
+    )
+
+
+def unreachable(title: str, source: str, target: Path, error: Exception) -> ConnectionError:
+    """The error of a download that failed: from where, why, and how to do without it.
+
+    Args:
+        title: the data set, as people know it.
+        source: the address.
+        target: the folder where the files belong.
+        error: what went wrong.
+    """
+    reason = str(getattr(error, "reason", error)).strip().splitlines()[-1:] or [type(error).__name__]
+    return ConnectionError(
+        f"cannot download {title} from {source} ({reason[0]}); check the network and try again, or get the files "
+        f"elsewhere and put them into {target}"
     )
 
 
