@@ -101,7 +101,7 @@ class Protocol:
 
     @property
     def mirrored(self) -> bool:
-        """Whether the mirror image of each view is shown too."""
+        """Whether the mirror image of each view is shown too, and the softmax outputs are averaged over all."""
         return self.kind in ("ten-crop", "multi-scale")
 
     def views(self, images: Tensor) -> list[Tensor]:
@@ -196,7 +196,7 @@ def evaluate(
     std = torch.where(std > 0, std, 1.0)
     batches = DataLoader(
         _Views(images, shown, protocol),
-        batch_size,
+        _read_at_once(protocol, batch_size),
         num_workers=_default_workers(images, len(shown)) if workers is None else workers,
         collate_fn=_as_it_is,
         pin_memory=device.type == "cuda",
@@ -227,10 +227,9 @@ def _scores(
     network: nn.Module, number: int, groups: Groups, protocol: Protocol, batch_size: int, mean: Tensor, std: Tensor
 ) -> Tensor:
     """Scores of a batch of ``number`` images, ``(number, classes)``, from all of their views."""
-    averaged = protocol.kind in ("ten-crop", "multi-scale")
     total: Tensor | None = None
     for owners, views in groups:
-        at_once = _at_once(views, protocol, batch_size)
+        at_once = _shown_at_once(views, protocol, batch_size)
         for some, part in zip(owners.split(at_once), views.split(at_once), strict=True):
             pixels = (part.to(mean.device, non_blocking=True).float() - mean) / std
             rows = some.to(mean.device)
@@ -239,14 +238,23 @@ def _scores(
                 if total is None:
                     total = logits.new_full((number, logits.shape[1]), -torch.inf)
                 # The sum of the softmax outputs, as a logarithm; with a single view the logits themselves.
-                total[rows] = torch.logaddexp(total[rows], logits.log_softmax(1) if averaged else logits)
+                total[rows] = torch.logaddexp(total[rows], logits.log_softmax(1) if protocol.mirrored else logits)
     assert total is not None
     views_of_each = sum(len(owners) for owners, _ in groups) // number * (2 if protocol.mirrored else 1)
     return total - math.log(views_of_each)
 
 
-def _at_once(views: Tensor, protocol: Protocol, batch_size: int) -> int:
-    """How many views are shown at once, so that larger ones take no more memory."""
+def _read_at_once(protocol: Protocol, batch_size: int) -> int:
+    """How many images are read at once: with all their views they take about the memory of two batches, or of one."""
+    if protocol.kind == "ten-crop":
+        return -(-2 * batch_size // 5)
+    if protocol.kind == "multi-scale":
+        return min(batch_size, -(-2 * batch_size * min(protocol.sizes) ** 2 // sum(size**2 for size in protocol.sizes)))
+    return batch_size
+
+
+def _shown_at_once(views: Tensor, protocol: Protocol, batch_size: int) -> int:
+    """How many views are shown at once: of larger ones fewer, in the same memory."""
     if not protocol.sizes:
         return batch_size
     return max(1, batch_size * min(protocol.sizes) ** 2 // (views.shape[-2] * views.shape[-1]))
@@ -324,10 +332,10 @@ def _evaluation_mode(network: nn.Module) -> Iterator[None]:
 def _fully_convolutional(network: nn.Module, sizes: Sequence[int], mean: Tensor) -> Iterator[nn.Module]:
     """The network on images of any size: its pool and classifier slide over the map, and the logits are averaged.
 
-    The window is the map that an image of the training size gives, 7 x 7 for 224 x 224; there the network is left as it
-    is.  Since the classifier is linear, the mean of its logits over the positions is its logits of the mean over the
-    windows, so that a pool of another kind is all that changes: pixels near the border, which fewer windows hold, count
-    less than in a pool over the whole map.
+    The window is the map that an image of the training size gives, 7 x 7 for 224 x 224, on which nothing changes.  The
+    classifier is linear: the mean of its logits over the positions of the window is what it gives for the mean of the
+    pooled windows, so only the pool has to be another.  It is not the pool over the whole map: what lies near the
+    border is in fewer windows, and counts less.
     """
     network = cast(nn.Module, getattr(network, "_orig_mod", network))  # compiled, it would be compiled for each shape
     pool, classifier = getattr(network, "avgpool", None), getattr(network, "fc", None)
