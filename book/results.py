@@ -16,8 +16,9 @@
 # %% [markdown]
 # # Results
 #
-# Every run leaves a [record](api.md): recipe, seed, accuracies, losses and times of each epoch, thresholds, versions,
-# commit and a fingerprint of the data. This page reads the records and draws; it trains nothing and knows no number.
+# Every run leaves a [record](api.md): recipe, seed, accuracies, losses and times of each epoch, state of the product
+# units, versions, commit and a fingerprint of the data. This page reads the records and draws; it trains nothing and
+# knows no number. A table is *no records* where no run has measured what it shows.
 
 # %% tags=["remove-input"]
 import matplotlib.pyplot as plt
@@ -34,7 +35,8 @@ records = built or committed
 # %% [markdown]
 # ## PURe and ResNet under one recipe
 #
-# One row for each network; mean ± sample deviation of the test accuracy over the seeds.
+# One row for each network; mean ± sample deviation of the test accuracy over the seeds. A training that diverged is an
+# outcome: it is counted in a column of its own, and no mean includes it.
 
 # %% tags=["remove-input"]
 Markdown(report.markdown(report.accuracy_table(records)))
@@ -51,9 +53,36 @@ Markdown(f"Measured by {'this build' if built else 'the runs in the repository'}
 Markdown(report.markdown(report.difference_table(records)))
 
 # %% [markdown]
+# ## Under noise
+#
+# The same networks on the same test images under Poisson noise. The relative drop is equation (6) of the paper,
+# $100\,(A_\mathrm{original} - A_\mathrm{noisy}) / A_\mathrm{original}$ with the means over the runs for $A$.
+
+# %% tags=["remove-input"]
+Markdown(report.markdown(report.noise_table(records)))
+
+# %% [markdown]
+# ## By protocol
+#
+# Large images are shown to a network in several ways, and the accuracy depends on which.
+
+# %% tags=["remove-input"]
+Markdown(report.markdown(report.protocols_table(records)))
+
+# %% [markdown]
+# ## How long it takes
+#
+# Medians over the runs: training time until 80 % of the validation images were first classified rightly, until the
+# best epoch, and altogether. Times are of the hardware named above, and of nothing else.
+
+# %% tags=["remove-input"]
+Markdown(report.markdown(report.times_table(records)))
+
+# %% [markdown]
 # ## How the networks got there
 #
-# Dashed is the training set as it was trained on, full is the validation set. Thin lines are single runs.
+# Dashed is the training set as it was trained on, full is the validation set. Thin lines are single runs; one that
+# diverged ends in a cross.
 
 # %% tags=["remove-input"] mystnb={"image": {"alt": "Loss and accuracy over the epochs, for every run"}}
 report.curves(records)
@@ -73,6 +102,25 @@ plt.show()
 # %% tags=["remove-input"] mystnb={"image": {"alt": "Thresholds of every run at the end, block by block"}}
 report.thresholds_figure([record for record in records if record.thresholds])
 plt.show()
+
+# %% [markdown]
+# ## Inside the product units
+#
+# One run of PURe: how its thresholds moved, what share of the inputs ends up at the threshold, where nothing but the
+# threshold itself learns, and between which values the exponents lie, the arguments of the exponential.
+
+# %% tags=["remove-input"] mystnb={"image": {"alt": "Thresholds over the epochs, clamped shares, exponents"}}
+observed = [record for record in records if record.thresholds and any(epoch.units for epoch in record.epochs)]
+if observed:
+    report.units_figure(observed[0])
+    plt.show()
+
+# %% tags=["remove-input"]
+Markdown(
+    f"{report.runs_table(observed[:1]).iloc[0]['Network']}, seed {observed[0].seed}."
+    if observed
+    else "*No record tells it: those of the first version kept the thresholds alone.*"
+)
 
 # %% [markdown]
 # ## Every run
