@@ -24,6 +24,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pure import ops
+
 __all__ = ["PaddingMode", "product_unit", "product_unit2d"]
 
 PaddingMode = Literal["ones", "threshold"]
@@ -51,10 +53,10 @@ def product_unit(x: Tensor, weight: Tensor, threshold: Tensor | float) -> Tensor
         ValueError: the last dimension of ``x`` is not ``in_features``, or ``weight`` or ``threshold`` has another shape
             or range than named above.
     """
-    x = _vectors(x, weight, "product_unit")
+    _require_vectors(x, weight, "product_unit")
     _require_threshold(threshold, x.shape[-1], "product_unit")
     log_x = _log_clamped(x, threshold)
-    return F.linear(log_x, weight).to(log_x.dtype).exp()
+    return _exp(F.linear(log_x, weight), _wide(x))
 
 
 def product_unit2d(
@@ -90,40 +92,71 @@ def product_unit2d(
         ValueError: ``x`` has the wrong rank or number of channels, ``weight`` or ``threshold`` has another shape or
             range than named above, or ``padding`` or ``padding_mode`` is not one of the named ones.
     """
-    x = _images(x, weight, groups, "product_unit2d")
+    _require_images(x, weight, groups, "product_unit2d")
     x, threshold, padding = _clamped_padding(
         x, weight, threshold, stride, padding, dilation, padding_mode, "product_unit2d"
     )
     log_x = _log_clamped(x, threshold)
-    return F.conv2d(log_x, weight, None, stride, padding, dilation, groups).to(log_x.dtype).exp()
+    return _exp(F.conv2d(log_x, weight, None, stride, padding, dilation, groups), _wide(x))
 
 
 def _log_clamped(x: Tensor, threshold: Tensor | float) -> Tensor:
     """``log(max(x, threshold))``, same shape; NaN where ``x`` is NaN or infinite.
 
-    :func:`torch.maximum` carries NaN through and gives the threshold its gradient, which :func:`torch.clamp` with a
-    number would not.
+    Taken in the dtype of :func:`_wide`.  The operator hands it to the product of matrices in the dtype that autocast
+    would make of it.  At ``x = threshold`` any share of the gradient is right; the threshold takes all of it.
     """
-    return torch.maximum(x, _tau(threshold, x)).log().masked_fill(x.isinf(), torch.nan)
+    dtype = _wide(x)
+    tau = _tau(threshold, x, dtype)
+    if ops.applies(x):
+        return ops.log(x, tau, _lowered(dtype, x) if ops.has_kernels(x) else dtype)  # type: ignore[no-any-return]
+    x = x.to(dtype)
+    return torch.where(x > tau, x, tau).log().masked_fill(~x.isfinite(), torch.nan)
 
 
-def _tau(threshold: Tensor | float, x: Tensor) -> Tensor:
-    """The threshold in the dtype of ``x``; what rounds to zero there is lifted to the least positive number."""
-    tau = torch.as_tensor(threshold, dtype=x.dtype, device=x.device)
-    least = 2.0**-24 if x.dtype == torch.float16 else torch.finfo(x.dtype).tiny  # float16 has tau = 1e-7 as a subnormal
+def _exp(z: Tensor, dtype: torch.dtype) -> Tensor:
+    """``exp(z)`` in a dtype, that of ``z`` or wider."""
+    if z.dtype != dtype and ops.has_kernels(z) and ops.applies(z):
+        return ops.exp(z, dtype)  # type: ignore[no-any-return]
+    return z.to(dtype).exp()
+
+
+def _tau(threshold: Tensor | float, x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """The threshold in a dtype, by default that of ``x``; what rounds to zero there is lifted to the least positive."""
+    dtype = dtype or x.dtype
+    least = 2.0**-24 if dtype == torch.float16 else torch.finfo(dtype).tiny  # float16 has tau = 1e-7 as a subnormal
+    tau = torch.as_tensor(threshold, dtype=dtype, device=x.device)
     return torch.maximum(tau, torch.full_like(tau, least))
 
 
-def _widened(x: Tensor) -> Tensor:
-    """Under autocast, half precision as float32, so that the unit's logarithm and exponential are of float32."""
+def _wide(x: Tensor) -> torch.dtype:
+    """The dtype of the logarithm and of the exponential: that of ``x``, or float32 for half precision in autocast."""
+    return torch.float32 if x.dtype in (torch.float16, torch.bfloat16) and _autocast(x) else x.dtype
+
+
+def _lowered(dtype: torch.dtype, x: Tensor) -> torch.dtype:
+    """What autocast makes of a dtype in front of a convolution or a product of matrices on the device of ``x``."""
+    return torch.get_autocast_dtype(x.device.type) if dtype == torch.float32 and _autocast(x) else dtype
+
+
+def _autocast(x: Tensor) -> bool:
     device = x.device.type
-    if x.dtype in (torch.float16, torch.bfloat16) and torch.amp.is_autocast_available(device):
-        return x.float() if torch.is_autocast_enabled(device) else x
-    return x
+    return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
 
 
 def _vectors(x: Tensor, weight: Tensor, where: str) -> Tensor:
     """The inputs of a dense unit, checked, and widened under autocast."""
+    _require_vectors(x, weight, where)
+    return x.to(_wide(x))
+
+
+def _images(x: Tensor, weight: Tensor, groups: int, where: str) -> Tensor:
+    """The inputs of a convolutional unit, checked, and widened under autocast."""
+    _require_images(x, weight, groups, where)
+    return x.to(_wide(x))
+
+
+def _require_vectors(x: Tensor, weight: Tensor, where: str) -> None:
     _require_floating(x, where)
     if weight.ndim != 2:
         raise ValueError(f"{where}: expected weight (out_features, in_features), got {tuple(weight.shape)}")
@@ -134,11 +167,9 @@ def _vectors(x: Tensor, weight: Tensor, where: str) -> Tensor:
             f"{tuple(weight.shape)}, got {tuple(x.shape)}; make the last dimension {in_features}, or build the unit "
             f"with in_features={x.shape[-1] if x.ndim else 1}"
         )
-    return _widened(x)
 
 
-def _images(x: Tensor, weight: Tensor, groups: int, where: str) -> Tensor:
-    """The inputs of a convolutional unit, checked, and widened under autocast."""
+def _require_images(x: Tensor, weight: Tensor, groups: int, where: str) -> None:
     _require_floating(x, where)
     if weight.ndim != 4:
         raise ValueError(f"{where}: expected weight (K, C / groups, kH, kW), got {tuple(weight.shape)}")
@@ -155,7 +186,6 @@ def _images(x: Tensor, weight: Tensor, groups: int, where: str) -> Tensor:
             f"got {x.shape[-3]} in {tuple(x.shape)}; build the unit with in_channels={x.shape[-3]}, or put the "
             "channels before height and width"
         )
-    return _widened(x)
 
 
 def _clamped_padding(

@@ -1,0 +1,226 @@
+"""The logarithm and the exponential of a product unit as registered operators that keep little and move little.
+
+``l = log(max(x, tau))`` written with PyTorch's operators keeps the inputs, the clamped inputs, ``l`` and a mask of the
+infinities for the backward pass; the convolution after it keeps ``l`` too.  But ``l`` alone says all that is asked: an
+input was clamped where ``l`` is ``log(tau)``, and elsewhere ``1 / x = exp(-l)``.  With ``g`` the gradient of ``l``::
+
+    dL/dx    =  g * exp(-l) where l > log(tau), else 0
+    dL/dtau  =  sum of g / tau where l = log(tau)
+
+With the exponential, which keeps its output as PyTorch's does, a product unit keeps two feature maps: as many as a ReLU
+and a convolution with BN behind it.
+
+:func:`applies` says where the operators stand in for the formulas of :mod:`pure.functional`.  They do not while a graph
+is captured: a compiler fuses plain formulas better than calls that it cannot look into, and an exported program must
+run where this package is not installed.  Second derivatives are those of plain formulas of ``l``.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+__all__ = ["applies", "disabled", "exp", "log"]
+
+_enabled = True
+
+
+@contextmanager
+def disabled() -> Iterator[None]:
+    """Compute with the plain formulas within this context: what tests and benchmarks compare the operators with."""
+    global _enabled
+    before, _enabled = _enabled, False
+    try:
+        yield
+    finally:
+        _enabled = before
+
+
+def applies(x: Tensor) -> bool:
+    """Whether the operators take the inputs ``x``; if not, the plain formulas hold.
+
+    They take single and double precision on a CPU, by CUDA and on the meta device, and half precision by CUDA where
+    Triton is installed; neither subclasses of tensors, nor forward-mode derivatives, nor what a graph is captured of.
+    """
+    if not _enabled or torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None:
+        return False
+    if type(x) not in (Tensor, torch.nn.Parameter) or _is_transformed():
+        return False
+    if x.dtype in (torch.float32, torch.float64):
+        return x.is_cpu or x.is_cuda or x.is_meta
+    return has_kernels(x)
+
+
+def _is_transformed() -> bool:
+    """Whether a derivative is being taken otherwise than by ``backward``: operators have no rule for that."""
+    transforms = torch._C._functorch.get_interpreter_stack() or ()
+    vmap = torch._C._functorch.TransformType.Vmap
+    return forward_ad._current_level >= 0 or any(transform.key() != vmap for transform in transforms)
+
+
+def has_kernels(x: Tensor) -> bool:
+    """Whether the kernels of :mod:`pure.kernels` take ``x``: on a GPU, and not of double precision."""
+    return x.is_cuda and x.dtype != torch.float64 and _triton_is_installed()
+
+
+@cache
+def _triton_is_installed() -> bool:
+    return importlib.util.find_spec("triton") is not None
+
+
+# ------------------------------------------------------------------------------------------------------------ logarithm
+
+
+@torch.library.custom_op("pure::log", mutates_args=())
+def log(x: Tensor, tau: Tensor, dtype: torch.dtype) -> Tensor:
+    """``log(max(x, tau))``; NaN where ``x`` is NaN or infinite.
+
+    Args:
+        x: inputs, any shape, floating point.
+        tau: thresholds, positive, broadcast to ``x``; the logarithm is taken in their dtype.
+        dtype: that of the output, which differs from that of ``tau`` only where there are kernels.
+
+    Returns:
+        The logarithms, shape and memory format of ``x``.
+    """
+    if has_kernels(x):
+        from pure import kernels
+
+        return kernels.log(x, tau, dtype)
+    log_x = torch.maximum(x, tau)
+    torch.log(log_x, out=log_x)
+    return log_x.add_(x, alpha=0)  # zero times infinity is NaN: one pass in place of a mask and two more
+
+
+@torch.library.custom_op("pure::log_backward", mutates_args=())
+def log_backward(grad: Tensor, log_x: Tensor, tau: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """The gradients of the inputs and of the thresholds, given that of the logarithms.
+
+    Args:
+        grad: gradient of the logarithms, their shape and dtype.
+        log_x: the logarithms.
+        tau: the thresholds, as :func:`log` was given them.
+        dtype: that of the inputs.
+
+    Returns:
+        The gradient of the inputs, of that dtype, and that of the thresholds, shape and dtype of ``tau``.
+    """
+    if has_kernels(log_x):
+        from pure import kernels
+
+        return kernels.log_backward(grad, log_x, tau, dtype)
+    ratio = torch.exp(log_x)
+    torch.div(grad, ratio, out=ratio)  # g / max(x, tau)
+    # zeros and ones in the gradient's dtype: comparisons into bytes, and what takes bytes, are not vectorised on CPUs
+    below = torch.le(log_x, _edge(tau), out=torch.empty_like(ratio)).mul_(ratio)
+    return ratio.sub_(below), below.sum_to_size(tau.shape)
+
+
+def _edge(tau: Tensor) -> Tensor:
+    """The largest logarithm of an input that counts as clamped.
+
+    A few roundings above ``log(tau)``: a library may round the logarithm of one number differently in the middle and at
+    the end of a vector.
+    """
+    edge = tau.log()
+    return edge + 4 * torch.finfo(edge.dtype).eps * edge.abs()
+
+
+def _log_backward_formula(grad: Tensor, log_x: Tensor, tau: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """What :func:`log_backward` computes, differentiable: in ``log_x``, and thereby in ``x`` and ``tau``."""
+    wide = log_x.to(tau.dtype)
+    clamped = wide <= _edge(tau)
+    ratio = grad.to(tau.dtype) * (-wide).exp()
+    return ratio.masked_fill(clamped, 0).to(dtype), ratio.where(clamped, 0).sum_to_size(tau.shape)
+
+
+@log.register_fake
+def _(x: Tensor, tau: Tensor, dtype: torch.dtype) -> Tensor:
+    return torch.empty_like(x, dtype=dtype)
+
+
+@log_backward.register_fake
+def _(grad: Tensor, log_x: Tensor, tau: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    return torch.empty_like(log_x, dtype=dtype), torch.empty_like(tau)
+
+
+def _keep_log(ctx: Any, inputs: tuple[Tensor, Tensor, torch.dtype], output: Tensor) -> None:
+    x, tau, _ = inputs
+    ctx.save_for_backward(output, tau)
+    ctx.dtype = x.dtype
+
+
+def _log_vjp(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+    log_x, tau = ctx.saved_tensors
+    backward = _log_backward_formula if torch.is_grad_enabled() else log_backward
+    return *backward(grad, log_x, tau, ctx.dtype), None
+
+
+log.register_autograd(_log_vjp, setup_context=_keep_log)
+
+
+@log.register_vmap
+def _(info: Any, in_dims: tuple[int | None, int | None, None], x: Tensor, tau: Tensor, dtype: torch.dtype) -> Any:
+    x = x.expand(info.batch_size, *x.shape) if in_dims[0] is None else x.movedim(in_dims[0], 0)
+    if in_dims[1] is not None:  # (B, ...) to (B, 1, ..., 1, ...), which broadcasts to x
+        tau = tau.movedim(in_dims[1], 0)
+        tau = tau.reshape(len(tau), *(1,) * (x.ndim - tau.ndim), *tau.shape[1:])
+    return log(x, tau, dtype), 0
+
+
+# ---------------------------------------------------------------------------------------------------------- exponential
+
+
+@torch.library.custom_op("pure::exp", mutates_args=())
+def exp(z: Tensor, dtype: torch.dtype) -> Tensor:
+    """``exp(z)`` of half precision in a wider dtype, read and written once; same shape and memory format."""
+    if has_kernels(z):
+        from pure import kernels
+
+        return kernels.exp(z, dtype)
+    return z.to(dtype).exp_()
+
+
+@torch.library.custom_op("pure::exp_backward", mutates_args=())
+def exp_backward(grad: Tensor, y: Tensor, dtype: torch.dtype) -> Tensor:
+    """The gradient of ``z``, ``grad * y``, in its dtype."""
+    if has_kernels(y):
+        from pure import kernels
+
+        return kernels.exp_backward(grad, y, dtype)
+    return (grad * y).to(dtype)
+
+
+@exp.register_fake
+def _(z: Tensor, dtype: torch.dtype) -> Tensor:
+    return torch.empty_like(z, dtype=dtype)
+
+
+@exp_backward.register_fake
+def _(grad: Tensor, y: Tensor, dtype: torch.dtype) -> Tensor:
+    return torch.empty_like(y, dtype=dtype)
+
+
+def _keep_exp(ctx: Any, inputs: tuple[Tensor, torch.dtype], output: Tensor) -> None:
+    ctx.save_for_backward(output)
+    ctx.dtype = inputs[0].dtype
+
+
+def _exp_vjp(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+    (y,) = ctx.saved_tensors
+    return (grad * y).to(ctx.dtype) if torch.is_grad_enabled() else exp_backward(grad, y, ctx.dtype), None
+
+
+exp.register_autograd(_exp_vjp, setup_context=_keep_exp)
+
+
+@exp.register_vmap
+def _(info: Any, in_dims: tuple[int, None], z: Tensor, dtype: torch.dtype) -> Any:
+    return exp(z, dtype), in_dims[0]
