@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from pure.records import write_atomically
+from pure.records import RECORD_NAME, write_atomically
 
 __all__ = ["LATEST", "PREVIOUS", "CheckpointError", "Checkpoints", "ForeignCheckpointError", "decode", "encode"]
 
@@ -120,12 +120,9 @@ class Checkpoints:
         """Remove the checkpoints, and what a killed process left half-written."""
         for name in (LATEST, PREVIOUS, _NEW):
             (self.folder / name).unlink(missing_ok=True)
-        self.sweep()
-
-    def sweep(self) -> None:
-        """Remove what a killed process left half-written."""
-        for path in self.folder.glob(".*.pt.*"):  # as records.write_atomically names them
-            path.unlink(missing_ok=True)
+        for pattern in (".*.pt.*", f".{RECORD_NAME}.*"):  # as records.write_atomically names them
+            for path in self.folder.glob(pattern):
+                path.unlink(missing_ok=True)
 
     def _read(self, path: Path) -> dict[str, Any]:
         content = decode(path.read_bytes())

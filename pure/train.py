@@ -10,7 +10,7 @@ on several GPUs::
 
 A run that was stopped or killed goes on with ``--resume``, and ends in the record that it would have left undisturbed.
 Exit codes: 0, there is a record, of a training that reached its end or of one that diverged; 2, something given is
-wrong, and nothing was done; 75, the run was stopped by SIGTERM, SIGUSR1 or ``--max-seconds``, and can go on.  Under
+wrong or could not be written; 75, the run was stopped by SIGTERM, SIGUSR1 or ``--max-seconds``, and can go on.  Under
 ``torchrun`` the exit code is torchrun's own.
 """
 
@@ -18,74 +18,54 @@ from __future__ import annotations
 
 import argparse
 import ast
-import functools
 import hashlib
 import io
-import json
 import logging
 import os
-import statistics
 import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from pure import data as datasets
-from pure.checkpoint import Checkpoints
 from pure.data import Splits
-from pure.data.noise import poisson
 from pure.data.splits import Images
 from pure.determinism import deterministic as restricted
-from pure.distributed import Group, ranks
-from pure.engine import Diverged, Engine, Stopped, require_validation, score
+from pure.distributed import ranks
 from pure.evaluate import evaluate
-from pure.interruption import EXIT_STOPPED, StopRequest, stop_requests
-from pure.layers import ProductUnit, ProductUnit2d
-from pure.models import create_model
-from pure.monitor import is_absurd
+from pure.interruption import EXIT_STOPPED, stop_requests
 from pure.plan import describe
-from pure.recipes import Recipe, get_recipe, list_recipes
-from pure.records import (
-    RECORD_NAME,
-    DataSummary,
-    Divergence,
-    Environment,
-    Epoch,
-    Evaluation,
-    ModelSummary,
-    Resources,
-    RunRecord,
-    Times,
-    load,
-    write_atomically,
+from pure.recipes import list_recipes
+from pure.records import RECORD_NAME, RunRecord, load
+from pure.run import (
+    WEIGHTS_NAME,
+    Asked,
+    Run,
+    RunStopped,
+    changed_recipe,
+    create,
+    finished,
+    require_folder,
+    thresholds,
 )
 from pure.tensorboard import scalar_writer
 
-try:
-    import resource
-except ImportError:  # Windows
-    resource = None  # type: ignore[assignment]
-
-__all__ = ["WEIGHTS_NAME", "RunStopped", "fit", "load_run", "main", "plan", "predict", "run_folder", "thresholds"]
-
-WEIGHTS_NAME = "weights.pt"
-
-_LARGEST_CONFUSION = 100
-"""Classes up to which a record holds the confusion matrix."""
-
-_log = logging.getLogger(__name__)
-
-
-class RunStopped(Exception):
-    """A run was stopped by a signal or by the clock; its folder holds a checkpoint, and the message says what to do."""
+__all__ = [
+    "WEIGHTS_NAME",
+    "RunStopped",
+    "fit",
+    "load_run",
+    "main",
+    "outcome",
+    "plan",
+    "predict",
+    "run_folder",
+    "thresholds",
+]
 
 
 def fit(
@@ -129,8 +109,8 @@ def fit(
         deterministic: restrict operations to those that repeat bit for bit, see :mod:`pure.determinism`.
         resume: go on from the checkpoint in ``out``; start where there is none; return the record of a finished run.
         max_seconds: stop after so many seconds, behind a batch.
-        overwrite: replace what ``out`` holds.  With ``resume`` as well, a finished run is replaced, an unfinished one
-            goes on.
+        overwrite: replace what ``out`` holds.  With ``resume`` as well, a finished run is replaced, and an unfinished
+            one goes on if it is the same on the same machine and versions.
         progress: whether to show a bar; by default only on a terminal.
         tensorboard: write the epochs' figures for TensorBoard to ``tensorboard`` below ``out``.
 
@@ -148,24 +128,24 @@ def fit(
         ModuleNotFoundError: TensorBoard is wanted and not installed.
         RunStopped: by a signal or ``max_seconds``.
     """
-    changed = _changed_recipe(recipe, model, overrides, data_options)
-    asked = _Asked(*changed, model, dict(model_options or {}), seed, deterministic)
+    changed = changed_recipe(recipe, model, overrides, data_options)
+    asked = Asked(*changed, model, dict(model_options or {}), seed, deterministic)
     folder = Path(out) if out is not None else None
     if folder is None:
-        _refuse_without_folder(resume=resume, max_seconds=max_seconds, tensorboard=tensorboard)
+        _refuse_without_folder(resume=resume, max_seconds=max_seconds is not None, tensorboard=tensorboard)
     else:
-        _require_folder(folder, resume, overwrite)
+        require_folder(folder, resume, overwrite)
         if resume and not overwrite and (folder / RECORD_NAME).exists():
-            return _finished(folder, asked)
+            return finished(folder, asked)
     write_scalars = scalar_writer(folder / "tensorboard") if tensorboard and folder is not None else None
     with ExitStack() as stack:
         stack.enter_context(restricted(deterministic))
         group = stack.enter_context(ranks(device))
         stop = stack.enter_context(stop_requests(max_seconds, signals=folder is not None))
         splits = datasets.load(asked.recipe.dataset, data, **asked.recipe.data_options)
-        run = _Run(asked, splits, group, folder)
-        run.begin(resume)
-        divergence = run.train(stop, progress, write_scalars)
+        run = Run(asked, splits, group, folder, progress)
+        run.begin(resume, overwrite)
+        divergence = run.train(stop, write_scalars)
         return group.share(run.finish(divergence))  # type: ignore[no-any-return]
 
 
@@ -187,10 +167,11 @@ def plan(
     Raises:
         ValueError, TypeError, FileNotFoundError: as :func:`fit`.
     """
-    changed = _changed_recipe(recipe, model, overrides, data_options)
-    asked = _Asked(*changed, model, dict(model_options or {}), seed, deterministic=False)
+    changed = changed_recipe(recipe, model, overrides, data_options)
+    asked = Asked(*changed, model, dict(model_options or {}), seed, deterministic=False)
     with ranks(device) as group:
-        run = _Run(asked, datasets.load(asked.recipe.dataset, data, **asked.recipe.data_options), group, None)
+        splits = datasets.load(asked.recipe.dataset, data, **asked.recipe.data_options)
+        run = Run(asked, splits, group, folder=None, progress=False)
         return describe(run.engine, asked.title, model, asked.overrides)
 
 
@@ -213,7 +194,7 @@ def load_run(folder: Path | str, data: Path | str | None = None) -> tuple[RunRec
     splits = datasets.load(record.recipe.dataset, data, **record.recipe.data_options)
     if splits.fingerprint != record.data.fingerprint:
         raise ValueError(f"data set {splits.name!r} is divided otherwise here than when {folder} was written")
-    network = _create(record.model.name, splits, record.model.options)
+    network = create(record.model.name, splits, record.model.options)
     network.load_state_dict(torch.load(io.BytesIO(weights), weights_only=True))
     return record, network.eval(), splits
 
@@ -233,361 +214,25 @@ def predict(network: nn.Module, splits: Splits, subset: Images, protocol: str = 
     return evaluate(network, subset, splits.statistics, protocol, progress=False).scores
 
 
-def thresholds(network: nn.Module) -> dict[str, float | tuple[float, ...]]:
-    """The threshold of every product unit of a network by name: one value, or one for each channel."""
-    values: dict[str, float | tuple[float, ...]] = {}
-    for name, module in network.named_modules():
-        if isinstance(module, (ProductUnit, ProductUnit2d)):  # the stabilised units are among them
-            tau = module.threshold.detach().cpu().tolist()
-            values[name] = tuple(tau) if isinstance(tau, list) else tau
-    return values
-
-
 def run_folder(root: Path | str, recipe: str, model: str, seed: int) -> Path:
     """Where a run's record belongs below a root: ``<root>/<recipe>/<model>/seed<k>``."""
     return Path(root) / recipe / model / f"seed{seed}"
 
 
-# What is asked for
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """What :func:`fit` is asked for, as far as it decides what comes out."""
-
-    recipe: Recipe
-    overrides: tuple[str, ...]
-    model: str
-    model_options: dict[str, Any]
-    seed: int
-    deterministic: bool
-
-    @property
-    def title(self) -> str:
-        return f"{self.recipe.name} {self.model} seed {self.seed}"
-
-    def identity(self, fingerprint: str) -> dict[str, str | int]:
-        """What tells one run from another, field by field.  Neither the machine nor the number of devices does."""
-        values = json.loads(self.recipe.model_dump_json())
-        return {
-            **{f"recipe.{field}": json.dumps(value, sort_keys=True) for field, value in values.items()},
-            "model": self.model,
-            "model_options": json.dumps(self.model_options, sort_keys=True),
-            "seed": self.seed,
-            "deterministic": self.deterministic,
-            "data": fingerprint,
-        }
-
-
-def _changed_recipe(
-    name: str, model: str, overrides: Mapping[str, Any] | None, data_options: Mapping[str, Any] | None
-) -> tuple[Recipe, tuple[str, ...]]:
-    """The recipe with its overrides, and the names of those that differ from what is published."""
-    changes = dict(overrides or {})
-    if data_options:
-        changes["data_options"] = {**changes.get("data_options", {}), **data_options}
-    published, plan = get_recipe(name, model), get_recipe(name, model, **changes)
-    return plan, tuple(sorted(field for field in changes if getattr(plan, field) != getattr(published, field)))
-
-
-def _refuse_without_folder(**given: Any) -> None:
-    named = [name for name, value in given.items() if value]
+def _refuse_without_folder(**given: bool) -> None:
+    named = [name for name, is_given in given.items() if is_given]
     if named:
         raise ValueError(f"{' and '.join(named)} can be had with a folder only; give out=")
 
 
-def _require_folder(folder: Path, resume: bool, overwrite: bool) -> None:
-    """Refuse a folder that is none, or that holds what nobody gave leave to touch."""
-    if folder.exists() and not folder.is_dir():
-        raise NotADirectoryError(f"{folder} is a file; --out (out=) takes a folder")
-    if resume or overwrite:
-        return
-    if (folder / RECORD_NAME).exists():
-        raise FileExistsError(
-            f"{folder} already holds a finished record; choose another folder, or give --overwrite (overwrite=True) "
-            "to replace it"
-        )
-    if Checkpoints(folder, {}).exist():
-        raise FileExistsError(
-            f"{folder} holds an unfinished run; give --resume (resume=True) to go on with it, or --overwrite "
-            "(overwrite=True) to start anew"
-        )
-
-
-def _finished(folder: Path, asked: _Asked) -> RunRecord:
-    """The record of a finished run, if it is the one that is asked for."""
-    record = load(folder / RECORD_NAME)
-    found = _Asked(
-        record.recipe,
-        record.overrides,
-        record.model.name,
-        record.model.options,
-        record.seed,
-        record.deterministic,
-    ).identity("")
-    # Through a summary, since a record holds lists as tuples.
-    summary = ModelSummary(name=asked.model, options=asked.model_options, parameters=record.model.parameters)
-    wanted = {**asked.identity(""), "model_options": json.dumps(summary.options, sort_keys=True)}
-    differing = sorted(field for field in wanted if wanted[field] != found.get(field))
-    if differing:
-        raise ValueError(
-            f"{folder} holds the finished record of another run: {', '.join(differing)} differ; choose another folder, "
-            "or give --overwrite (overwrite=True) to replace it"
-        )
-    return record
-
-
-# The run
-
-
-class _Run:
-    """A training with its folder: where it begins, what it saves, what it leaves."""
-
-    def __init__(self, asked: _Asked, splits: Splits, group: Group, folder: Path | None) -> None:
-        self.asked, self.group, self.folder = asked, group, folder
-        require_validation(splits, asked.recipe)
-        torch.manual_seed(asked.seed)
-        network = _create(asked.model, splits, asked.model_options).to(group.device)
-        parameters = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
-        # What a record would refuse is refused before the training, not behind it.
-        self.summary = ModelSummary(name=asked.model, options=asked.model_options, parameters=parameters)
-        self.engine = Engine(network, splits, asked.recipe, asked.seed, group)
-        self.checkpoints = Checkpoints(folder, asked.identity(splits.fingerprint)) if folder is not None else None
-        self.environment = Environment.current(group.device)  # now: the checkout may be another when the training ends
-        self.started = datetime.now(UTC)
-        self.interruptions = 0
-        self.peak_memory = 0
-        self._before_s, self._clock = 0.0, time.perf_counter()
-        if group.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(group.device)
-
-    @property
-    def total_s(self) -> float:
-        """Seconds that the run has taken until now, interruptions left out."""
-        return self._before_s + time.perf_counter() - self._clock
-
-    # Checkpoints
-
-    def begin(self, resume: bool) -> None:
-        """Start anew, or go on from the checkpoint that the folder holds, if it does."""
-        if self.folder is None or self.checkpoints is None:
-            return
-        state = self.group.share(self._found() if resume and self.group.is_main else None)
-        if state is not None:
-            self._restore(state)
-        elif self.group.is_main:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self.checkpoints.clear()
-
-    def _found(self) -> dict[str, Any] | None:
-        assert self.folder is not None
-        assert self.checkpoints is not None
-        state, refused = self.checkpoints.load()
-        for message in refused:
-            _log.warning("%s; it is left out", message)
-        if state is None and refused:
-            _log.warning("%s: no checkpoint can be read; starting anew", self.asked.title)
-        record = self.folder / RECORD_NAME
-        if state is not None and record.exists() and load(record).times.started.isoformat() == state["started"]:
-            return None  # killed between the record and the removal of its checkpoints: that run is finished
-        return state
-
-    def _restore(self, state: dict[str, Any]) -> None:
-        self.engine.restore(state["engine"])
-        self.started = datetime.fromisoformat(state["started"])
-        self.interruptions = state["interruptions"] + 1
-        self.peak_memory = state["peak_memory"]
-        self._before_s = state["total_s"]
-        before = Environment.model_validate_json(state["environment"])
-        changed = [field for field, value in before if value != getattr(self.environment, field)]
-        if changed and self.group.is_main:
-            _log.warning(
-                "%s: %s differ from what the run began with; its record may differ from that of an undisturbed run",
-                self.asked.title,
-                ", ".join(changed),
-            )
-
-    def save(self) -> bool:
-        """Write a checkpoint.  Returns whether that was possible; every rank must call it."""
-        if self.checkpoints is None:
-            return False
-        state = {
-            "engine": self.engine.state(),
-            "started": self.started.isoformat(),
-            "interruptions": self.interruptions,
-            "peak_memory": self._peak_memory(),
-            "total_s": self.total_s,
-            "environment": self.environment.model_dump_json(),
-        }
-        try:
-            if self.group.is_main:
-                self.checkpoints.save(state)
-        except OSError as error:
-            _log.warning(
-                "%s: no checkpoint %s: %s; the one before stays", self.asked.title, self.engine.position, error
-            )
-            return False
-        return True
-
-    # Training and test
-
-    def train(
-        self, stop: StopRequest, progress: bool | None, write_scalars: Callable[[int, Epoch], None] | None
-    ) -> Divergence | None:
-        """Train to the end, or to where the training diverges.
-
-        Raises:
-            RunStopped: on request.
-        """
-        engine = self.engine
-        shown = None if progress is None else not progress
-        bar = tqdm(
-            total=engine.batches * engine.recipe.epochs,
-            initial=engine.done,
-            desc=self.asked.title,
-            unit="batch",
-            disable=shown if self.group.is_main else True,
-        )
-
-        def on_epoch() -> None:
-            epoch = engine.epochs[-1]
-            bar.set_postfix(_postfix(epoch, len(engine.epochs)))
-            if write_scalars is not None and self.group.is_main:
-                write_scalars(len(engine.epochs), epoch)
-            self.save()
-
-        try:
-            with bar:
-                engine.run(stop, bar.update, on_epoch)
-        except Diverged as diverged:
-            return diverged.divergence
-        except Stopped:
-            saved = self.save() or not self.group.is_main
-            reason = stop.reason or "another process was asked to"
-            where = f"stopped {engine.position}" if saved else "stopped without a new checkpoint"
-            raise RunStopped(f"{self.asked.title}: {reason}; {where}; give --resume (resume=True) to go on") from None
-        return None
-
-    def finish(self, divergence: Divergence | None) -> RunRecord:
-        """Test, and leave weights and record."""
-        asked, engine = self.asked, self.engine
-        selected = engine.select() if divergence is None else None
-        test, noisy, protocols = _test(engine) if divergence is None else (None, None, ())
-        weights = _serialise(engine.network)
-        record = RunRecord(
-            recipe=asked.recipe,
-            overrides=asked.overrides,
-            model=self.summary,
-            seed=asked.seed,
-            deterministic=asked.deterministic,
-            data=_summarise(engine.splits),
-            epochs=tuple(engine.epochs),
-            selected=selected,
-            divergence=divergence,
-            test=test,
-            noisy=noisy,
-            protocols=protocols,
-            thresholds=thresholds(engine.network),
-            times=Times(
-                started=self.started,
-                train_s=engine.trained_s,
-                total_s=self.total_s,
-                interruptions=self.interruptions,
-            ),
-            resources=self._resources(),
-            environment=self.environment,
-            weights_sha256=hashlib.sha256(weights).hexdigest(),
-        )
-        if self.folder is not None and self.checkpoints is not None and self.group.is_main:
-            (self.folder / RECORD_NAME).unlink(missing_ok=True)  # an old record never stands beside new weights
-            write_atomically(self.folder / WEIGHTS_NAME, weights)
-            record.write(self.folder / RECORD_NAME)  # its existence says that the run is finished
-            self.checkpoints.clear()
-        return record
-
-    def _resources(self) -> Resources:
-        engine = self.engine
-        images = len(engine.splits.train)
-        rates = [images / epoch.train_s for epoch in engine.epochs]
-        if not rates and engine.batch:  # diverged in the first epoch
-            rates = [engine.batch * engine.recipe.batch_size / engine.train_s]
-        return Resources(
-            throughput=statistics.median(rates or [0.0]),
-            peak_memory=self._peak_memory(),
-            loader=engine.loader.kind,
-            devices=self.group.world_size,
-        )
-
-    def _peak_memory(self) -> int:
-        """Most bytes that were taken on one device since the start; every rank must call it."""
-        gathered = self.group.gather(torch.tensor([_peak_memory(self.group.device)]))
-        return max(self.peak_memory, int(gathered.max()) if gathered is not None else 0)
-
-
-def _create(model: str, splits: Splits, options: Mapping[str, Any]) -> nn.Module:
-    channels = splits.train[0][0].shape[0]
-    return create_model(model, len(splits.classes), channels, **options)
-
-
-def _test(engine: Engine) -> tuple[Evaluation, Evaluation | None, tuple[Evaluation, ...]]:
-    """The one look at the test set: by the first protocol, if the recipe has noise also under it, by the others."""
-    recipe, splits = engine.recipe, engine.splits
-    reestimated = functools.cache(engine.reestimated)
-
-    def evaluation(images: Images, protocol: str) -> Evaluation:
-        found = engine.measure(engine.network, images, protocol)
-        twin = reestimated() if is_absurd(found.loss, len(splits.classes)) else None
-        small = len(splits.classes) <= _LARGEST_CONFUSION
-        return Evaluation(
-            **score(found).model_dump(),
-            protocol=protocol,
-            confusion=tuple(map(tuple, found.confusion.tolist())) if small else None,
-            reestimated=score(engine.measure(twin, images, protocol)) if twin is not None else None,
-        )
-
-    first, *others = recipe.protocols
-    test, noisy = evaluation(splits.test, first), None
-    if recipe.noise_scale is not None:
-        noisy = evaluation(poisson(splits.test, recipe.noise_scale, recipe.noise_seed, splits.white), first)
-    return test, noisy, tuple(evaluation(splits.test, protocol) for protocol in others)
-
-
-def _summarise(splits: Splits) -> DataSummary:
-    mean, std = (tuple(values.tolist()) for values in splits.statistics)
-    return DataSummary(
-        name=splits.name,
-        classes=splits.classes,
-        train=len(splits.train),
-        validation=len(splits.validation) if splits.validation is not None else 0,
-        test=len(splits.test),
-        fingerprint=splits.fingerprint,
-        mean=mean,
-        std=std,
-        synthetic=splits.synthetic,
-    )
-
-
-def _serialise(network: nn.Module) -> bytes:
-    buffer = io.BytesIO()
-    torch.save({name: tensor.cpu() for name, tensor in network.state_dict().items()}, buffer)
-    return buffer.getvalue()
-
-
-def _postfix(epoch: Epoch, number: int) -> dict[str, str]:
-    shown = {"epoch": str(number), "loss": f"{epoch.train.loss:.3f}"}
-    if epoch.validation is not None:
-        shown["validation"] = f"{100 * epoch.validation.accuracy:.1f} %"
-    return shown
-
-
-def _peak_memory(device: torch.device) -> int:
-    """Bytes: of tensors on CUDA, of the process elsewhere; 0 where the system does not tell."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    if resource is None:
-        return 0
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+def outcome(record: RunRecord) -> str:
+    """How a run ended, in a few words."""
+    if record.test is not None:
+        return f"test accuracy {100 * record.test.accuracy:.2f} % on {record.data.test} images"
+    assert record.divergence is not None  # a record has either
+    at = record.divergence
+    where = f" in {at.layer}" if at.layer else ""
+    return f"diverged in epoch {at.epoch}, step {at.step}: {at.quantity}{where} not finite ({at.reason})"
 
 
 # The command line
@@ -595,8 +240,12 @@ def _peak_memory(device: torch.device) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """``python -m pure.train``: see ``--help``.  Returns the exit code."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.out is None and not options.dry_run:
+        parser.error("the following arguments are required: --out")
     logging.basicConfig(format="python -m pure.train: %(message)s")
+    is_main = os.environ.get("RANK", "0") == "0"
     try:
         overrides = dict(_parse_setting("--set", text) for text in options.set)
         if options.epochs is not None:
@@ -612,8 +261,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.dry_run:
             print(plan(options.recipe, options.model, **given))
             return 0
-        if options.out is None:
-            raise ValueError("--out DIR is required, but for --dry-run")
         record = fit(
             options.recipe,
             options.model,
@@ -626,35 +273,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
             tensorboard=options.tensorboard,
         )
     except RunStopped as stopped:
-        print(stopped, file=sys.stderr)
+        if is_main:
+            print(stopped, file=sys.stderr)
         return EXIT_STOPPED
     except (ValueError, TypeError, OSError, ModuleNotFoundError) as error:
         print(f"python -m pure.train: {error}", file=sys.stderr)
         return 2
-    if int(os.environ.get("RANK", "0")) == 0:
-        print(f"{_told(record)}; record in {options.out / RECORD_NAME}")
+    if is_main:
+        title = f"{record.recipe.name} {record.model.name} seed {record.seed}"
+        print(f"{title}: {outcome(record)}, {record.times.total_s:.1f} s; record in {options.out / RECORD_NAME}")
     return 0
-
-
-def _told(record: RunRecord) -> str:
-    """How a run ended, in a line."""
-    title = f"{record.recipe.name} {record.model.name} seed {record.seed}"
-    if record.divergence is not None:
-        at = record.divergence
-        where = f", in {at.layer}" if at.layer else ""
-        return f"{title}: diverged in epoch {at.epoch}, step {at.step}: {at.quantity}{where}: {at.reason}"
-    assert record.test is not None
-    return (
-        f"{title}: test accuracy {100 * record.test.accuracy:.2f} % on {record.data.test} images, "
-        f"{record.times.total_s:.1f} s"
-    )
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m pure.train",
         description="Train one network and leave a record.",
-        epilog=f"exit codes: 0 a record is there; 2 something given is wrong; {EXIT_STOPPED} stopped, and can go on",
+        epilog="exit codes: 0, a record is there; 2, something given is wrong or could not be written; "
+        f"{EXIT_STOPPED}, stopped, and can go on",
     )
     parser.add_argument("--recipe", required=True, help=f"hyper-parameters: {', '.join(list_recipes())}")
     parser.add_argument("--model", required=True, help="network, for example pure20 or resnet20")

@@ -28,7 +28,7 @@ from execute import FAILURES, execute, explain
 
 import pure
 from pure.records import RECORD_NAME, load
-from pure.train import run_folder
+from pure.train import outcome, run_folder
 
 
 @dataclass(frozen=True)
@@ -96,6 +96,7 @@ def _run(notebook: Path, recipe: str, model: str, seed: int, out: Path, notebook
         "seed": seed,
         "out": folder.as_posix(),
         "overwrite": True,  # a record that is not up to date is of an older notebook or package
+        "resume": True,  # a run that was interrupted goes on
         "progress": False,
     }
     return Run(notebook, parameters, folder, notebooks / f"{recipe}-{model}-seed{seed}.ipynb")
@@ -118,8 +119,7 @@ def run_all(runs: Sequence[Run], force: bool = False) -> int:
             partial = run.output.with_suffix(".failed.ipynb")
             print(f"failed\n  {explain(error)}\n  what it got to: {partial}", flush=True)
             continue
-        accuracy = 100 * load(run.folder / RECORD_NAME).test.accuracy
-        print(f"{time.perf_counter() - clock:.0f} s, test accuracy {accuracy:.2f} %", flush=True)
+        print(f"{time.perf_counter() - clock:.0f} s, {outcome(load(run.folder / RECORD_NAME))}", flush=True)
     return failures
 
 
