@@ -156,15 +156,14 @@ def test_neighbours_are_read_together_and_packed_images_unpacked_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     images = Galaxy10DECaLS(write(tmp_path / FILE, chunks=(8, EDGE, EDGE, 3)).parent).images
-    slabs: list[tuple[int, int]] = []
-    original = HDF5Images._slab
-    monkeypatch.setattr(HDF5Images, "_slab", lambda self, a, b: slabs.append((a, b)) or original(self, a, b))
+    runs: list[tuple[int, int]] = []
+    monkeypatch.setattr(images, "_read_run", lambda _, start, stop: runs.append((start, stop)))
     images.read(torch.tensor([100, 3, 7, 1, 8, 40]))
-    assert slabs == [(1, 9), (40, 41), (100, 101)]  # chunk 0 and the next in one; chunks 5 and 12 alone
-    slabs.clear()
+    assert runs == [(1, 9), (40, 41), (100, 101)]  # chunk 0 and the next in one; chunks 5 and 12 alone
+    runs.clear()
     monkeypatch.setattr(images, "rows_at_once", 16)
     images.read(torch.arange(40))
-    assert slabs == [(0, 16), (16, 32), (32, 40)]
+    assert runs == [(0, 16), (16, 32), (32, 40)]
 
 
 def test_images_in_memory_are_the_same(root: Path, pixels: torch.Tensor) -> None:
@@ -453,7 +452,7 @@ def test_an_interrupted_cache_is_no_cache(root: Path, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("damage", ["truncated", "empty", "another", "labels"])
 def test_a_damaged_cache_is_made_anew(root: Path, damage: str) -> None:
     expected = augmented(root)
-    expected._file[1].close()
+    expected._opened[1].file.close()
     whole = expected.path.read_bytes()
     if damage == "truncated":
         expected.path.write_bytes(whole[:-500])

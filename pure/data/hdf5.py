@@ -29,7 +29,7 @@ from pure.data.splits import Images, read
 
 __all__ = ["HDF5Images", "augmented_once", "stored_by_image"]
 
-_SLAB = 1 << 26  # bytes read from the file at a time
+_SLAB = 1 << 24  # bytes read from the file at a time
 _CHUNK = 64  # images augmented at a time: part of what is drawn, and so of the settings of a cache
 _FORMAT = 1  # of the cache
 
@@ -54,7 +54,7 @@ class HDF5Images:
         self.path = Path(path)
         self.labels = labels
         self.digest = digest
-        self._file: tuple[int, h5py.File] | None = None  # the process that opened it, and the file
+        self._opened: tuple[int, h5py.Dataset] | None = None  # the process that opened the file, and its images
         self._pixels: Tensor | None = None  # (N, C, H, W), if they are kept in memory
         height, width, channels = self._images.shape[1:]
         self.shape: tuple[int, int, int] = (channels, height, width)
@@ -67,13 +67,10 @@ class HDF5Images:
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         """One image ``(C, H, W)``, uint8, and its label."""
         label = int(self.labels[index])  # an index beyond the end is an IndexError here
-        row = index % len(self)
-        return (_channels_first(self._slab(row, row + 1)) if self._pixels is None else self._pixels[row : row + 1])[
-            0
-        ], label
+        return self.read(torch.tensor([index % len(self)]))[0], label
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_file": None}
+        return {**self.__dict__, "_opened": None}
 
     @property
     def by_image(self) -> bool:
@@ -95,13 +92,18 @@ class HDF5Images:
         """
         if self._pixels is not None:
             return self._pixels[rows]
-        images = torch.empty((len(rows), *self.shape), dtype=torch.uint8)
+        channels, height, width = self.shape
+        images = torch.empty((len(rows), channels, height, width), dtype=torch.uint8)
         order = rows.argsort()
         ordered = rows[order].numpy()
-        for first, last in self._runs(ordered):
+        runs = list(self._runs(ordered))
+        longest = max((ordered[last - 1] - ordered[first] + 1 for first, last in runs), default=0)
+        buffer = torch.empty((longest, height, width, channels), dtype=torch.uint8)  # one for all: fresh memory is slow
+        for first, last in runs:
             start = int(ordered[first])
-            slab = self._slab(start, int(ordered[last - 1]) + 1)
-            images[order[first:last]] = _channels_first(slab[ordered[first:last] - start])
+            self._read_run(buffer.numpy(), start, int(ordered[last - 1]) + 1)
+            for place, row in zip(order[first:last].tolist(), ordered[first:last].tolist(), strict=True):
+                images[place].copy_(buffer[row - start].permute(2, 0, 1))
         return images
 
     def in_memory(self, progress: bool | None = None) -> HDF5Images:
@@ -116,15 +118,16 @@ class HDF5Images:
         for rows in _progress(torch.arange(len(self)).split(self.rows_at_once), f"reading {self.path.name}", progress):
             pixels[rows] = self.read(rows)
         loaded = copy.copy(self)
-        loaded._pixels, loaded._file = pixels, None
+        loaded._pixels, loaded._opened = pixels, None
         return loaded
 
     @property
     def _images(self) -> h5py.Dataset:
-        if self._file is None or self._file[0] != os.getpid() or not self._file[1]:
+        """The images in the file, which this process opens if it has not yet."""
+        if self._opened is None or self._opened[0] != os.getpid():
             # Best effort: some network file systems know no locks, and nobody writes to a finished file.
-            self._file = (os.getpid(), h5py.File(self.path, "r", locking="best-effort"))
-        return self._file[1]["images"]
+            self._opened = (os.getpid(), h5py.File(self.path, "r", locking="best-effort")["images"])
+        return self._opened[1]
 
     def _runs(self, ordered: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
         """Where to cut ascending rows so that each piece lies in neighbouring chunks and is no longer than a slab."""
@@ -133,15 +136,15 @@ class HDF5Images:
         edges = [0, *cuts.tolist(), len(ordered)]
         return ((first, last) for first, last in itertools.pairwise(edges) if first < last)
 
-    def _slab(self, start: int, stop: int) -> NDArray[np.uint8]:
+    def _read_run(self, buffer: NDArray[np.uint8], start: int, stop: int) -> None:
+        """Read neighbouring images into the beginning of the buffer."""
         try:
-            slab: NDArray[np.uint8] = self._images[start:stop]
+            self._images.read_direct(buffer, np.s_[start:stop], np.s_[: stop - start])
         except OSError as error:
             raise ValueError(
                 f"cannot read images {start} to {stop - 1} of {self.path} ({error}): it is damaged, or its disk is; "
                 "delete it and make or download it again"
             ) from error
-        return slab
 
 
 def augmented_once(
@@ -294,10 +297,6 @@ def _write(
 def _chunk_seed(seed: int, number: int) -> int:
     """A seed of its own for each chunk; NumPy keeps this hash the same in all versions."""
     return int(np.random.SeedSequence((seed, number)).generate_state(1, np.uint64)[0] >> 1)
-
-
-def _channels_first(images: NDArray[np.uint8]) -> Tensor:
-    return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
 
 
 def _progress(chunks: Sequence[Tensor], description: str, progress: bool | None) -> Iterator[Tensor]:
