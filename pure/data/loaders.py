@@ -320,21 +320,30 @@ class WorkerLoader(Loader):
     ) -> None:
         super().__init__(statistics, None if images.shape is None else images.shape[0], device, plan)
         self.workers = workers
-        self._loader = DataLoader(
-            _Batches(images, augmentation, plan.seed),
-            batch_size=None,  # the sampler gives whole micro-batches
-            sampler=_Requests(plan),
-            num_workers=workers,
-            persistent_workers=workers > 0,
-            pin_memory=device.type == "cuda",
-            generator=torch.Generator(),  # otherwise it draws from torch's own, which initialises networks
-        )
+        self._batches = _Batches(images, augmentation, plan.seed)
+        self._loader = self._make_loader()
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for batch in self._loader:
-            images, labels = _or_raise(batch)
-            images = images.to(self.device, non_blocking=True)
-            yield self._normalise(images), labels.to(self.device, non_blocking=True)
+        try:
+            for batch in self._loader:
+                images, labels = _or_raise(batch)
+                images = images.to(self.device, non_blocking=True)
+                yield self._normalise(images), labels.to(self.device, non_blocking=True)
+        except Exception:
+            self._loader = self._make_loader()  # ends the workers now, not when the traceback is forgotten
+            raise
+
+    def _make_loader(self) -> DataLoader[tuple[Tensor, Tensor] | str]:
+        """Workers start when it is first iterated over."""
+        return DataLoader(
+            self._batches,
+            batch_size=None,  # the sampler gives whole micro-batches
+            sampler=_Requests(self._plan),
+            num_workers=self.workers,
+            persistent_workers=self.workers > 0,
+            pin_memory=self.device.type == "cuda",
+            generator=torch.Generator(),  # otherwise it draws from torch's own, which initialises networks
+        )
 
 
 class _Requests(Sampler[tuple[int, Tensor]]):
