@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.ticker import MaxNLocator
 from scipy import stats
 from torch import Tensor
 
@@ -388,6 +389,8 @@ def curves(records: Iterable[RunRecord]) -> Figure:
                     axes.plot(range(1, len(mean) + 1), mean, line, color=colour, linewidth=1.8, label=label)
     left.set(xlabel="epoch", ylabel="cross-entropy (nats)", yscale="log")
     right.set(xlabel="epoch", ylabel="accuracy (%)")
+    for axes in (left, right):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if right.get_legend_handles_labels()[1]:
         right.legend(loc="lower right")
     return figure
@@ -436,6 +439,7 @@ def units_figure(record: RunRecord) -> Figure:
         label = name if len(last) <= 10 or place in (0, len(last) - 1) else None
         left.plot(*zip(*course, strict=True), color=colour, label=label)
     left.set(xlabel="epoch", ylabel="threshold $\\tau$")
+    left.xaxis.set_major_locator(MaxNLocator(integer=True))
     left.legend(fontsize="x-small")
     middle.plot(places, [100 * unit.clamped for unit in last.values()], "o-", color=COLOURS["pure"])
     middle.set(ylabel="inputs at the threshold (%)", ylim=(0, 100))

@@ -73,6 +73,17 @@ def evaluate(group: Group, net: nn.Module) -> Tensor | None:
         return group.gather(net(images[group.rank :: group.world_size]))
 
 
+def score(group: Group, net: nn.Module) -> tuple[float, float]:
+    """Mean cross-entropy and accuracy on all 21 images, from sums over each rank's own."""
+    images, labels = (torch.cat(part)[group.rank :: group.world_size] for part in zip(*batches(), strict=True))
+    net.eval()
+    with torch.no_grad():
+        logits = net(images)
+    loss = F.cross_entropy(logits, labels, reduction="sum")
+    sums = group.sum(torch.stack([loss, (logits.argmax(1) == labels).sum(), torch.tensor(len(labels))]))
+    return float(sums[0] / sums[2]), float(sums[1] / sums[2])
+
+
 def rank_main(folder: Path) -> None:
     """What each of the two processes does."""
     with ranks("cpu") as group:
@@ -83,6 +94,7 @@ def rank_main(folder: Path) -> None:
         found["losses"] = train(group, net, 1)
         found["weights"] = {name: value.clone() for name, value in net.state_dict().items()}
         found["logits"] = evaluate(group, net)
+        found["score"] = score(group, net)
 
         whole = torch.tensor([1, 2**53 - 1, 5 + group.rank])
         found["sum"] = group.sum(whole)
@@ -167,6 +179,10 @@ def test_evaluation_of_a_set_that_the_ranks_do_not_divide(two: list[dict[str, An
     assert logits.shape == (21, 3)
     torch.testing.assert_close(two[0]["logits"], logits, rtol=1e-4, atol=1e-5)  # every image once, in its place
     assert two[1]["logits"] is None
+    expected = score(alone, net)
+    labels = torch.cat([labels for _, labels in batches()])
+    assert expected[1] == pytest.approx(float((logits.argmax(1) == labels).double().mean()))
+    assert [found["score"] for found in two] == [pytest.approx(expected, rel=1e-5)] * 2
 
 
 def test_sums_are_exact_where_counts_are(two: list[dict[str, Any]]) -> None:

@@ -144,6 +144,22 @@ def test_unit_with_a_precision_trains_is_saved_and_is_looked_at() -> None:
     assert all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters())
     assert list(net.state_dict()) == list(network().state_dict())
     assert observe_units(net, images()).keys() == {"layer1.0.conv2", "layer2.0.conv2"}
+    unit = pure.ProductUnit2d(3, 5, 3)
+    exact = observe_units(unit, images())
+    speed.set_unit_precision(unit, "bfloat16")
+    assert observe_units(unit, images()) == exact  # in float64, whatever the unit computes in
+
+
+@pytest.mark.parametrize("unit", ["paper", "complex"])
+def test_unit_with_a_precision_does_not_break_the_graph(unit: str) -> None:
+    settings = recipe(precision="bfloat16")
+    net = speed.prepare(network(unit=unit), settings, CPU)
+    with speed.autocast(settings, CPU):
+        expected = net(images())
+        compiled = torch.compile(net, fullgraph=True, backend="aot_eager", dynamic=False)
+        found = compiled(images())
+    found.sum().backward()
+    torch.testing.assert_close(found, expected)
 
 
 def flags() -> tuple[bool, bool]:
