@@ -82,7 +82,7 @@ def test_contact_sheet_refuses_what_it_cannot_sort(labels: list[int], message: s
 @pytest.mark.parametrize("size", [8, 32, 64, 256])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_grey_and_colour_are_shown_in_their_levels(size: int, channels: int) -> None:
-    ramp = torch.arange(17, dtype=torch.uint8).repeat(size * size)[: size * size].view(1, 1, size, size)
+    ramp = torch.arange(9, dtype=torch.uint8).repeat(size * size)[: size * size].view(1, 1, size, size)  # to white / 2
     images = ramp.expand(1, channels, size, size)
     figure = side_by_side({"digits": images}, white=16)
     (pixels,) = shown(figure)
@@ -137,6 +137,11 @@ def test_images_are_squares_and_do_not_overlap() -> None:
 def test_the_names_of_the_classes_are_not_cut_off() -> None:
     names = ("In-between Round Smooth", "Unbarred Tight Spiral", "Cigar Shaped Smooth")
     figure = contact_sheet(Watched([0, 1, 2] * 4), names, per_class=4)
+    assert [axis.get_ylabel() for axis in figure.axes[::4]] == [
+        "In-between\nRound Smooth",
+        "Unbarred Tight\nSpiral",
+        "Cigar Shaped\nSmooth",
+    ]
     figure.canvas.draw()
     for axis in figure.axes:
         if axis.get_ylabel():

@@ -12,6 +12,7 @@ import ast
 import inspect
 import json
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -305,4 +306,5 @@ def _fail(code: int, *lines: object) -> int:
 
 
 if __name__ == "__main__":
+    warnings.formatwarning = lambda message, *_, **__: f"python -m pure.data: {message}\n"  # no line of code with it
     sys.exit(main())
