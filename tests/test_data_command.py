@@ -276,3 +276,10 @@ def test_failed_downloads_have_exit_codes_and_no_traceback(
     monkeypatch.setattr(cifar10, "download", fail)
     assert main(["cifar10", "--root", str(tmp_path), "--download"]) == code
     assert str(raised) in capsys.readouterr().err
+
+
+def test_imagenette_does_not_pass_for_imagenet(tmp_path: Path) -> None:
+    (tmp_path / "train" / "n01440764").mkdir(parents=True)  # tench, the first class of both
+    assert main(["imagenet", "--root", str(tmp_path)]) == 3
+    (tmp_path / "train" / "n01443537").mkdir()
+    assert main(["imagenet", "--root", str(tmp_path)]) == 0

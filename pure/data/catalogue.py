@@ -184,7 +184,8 @@ CATALOGUE: dict[str, Description] = {
             size=154_642_401_280,  # the two archives
             loader="pure.data.imagenet:imagenet",
             verify="pure.data.imagenet:verify",
-            places=("imagenet/train", "ILSVRC*/Data/CLS-LOC/train", "ILSVRC*/train", "train/n01440764"),
+            # the last one: its second class, which the subsets Imagenette and Imagewoof lack
+            places=("imagenet/train", "ILSVRC*/Data/CLS-LOC/train", "ILSVRC*/train", "train/n01443537"),
             by_hand="ask for access at https://image-net.org/download-images and accept the terms, get "
             "ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar, and unpack them into one folder for each class "
             "below imagenet/train and imagenet/val",
