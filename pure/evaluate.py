@@ -312,7 +312,7 @@ def _resize(images: Tensor, side: int) -> Tensor:
 
 
 def _without_exchange(network: nn.Module) -> nn.Module:
-    """The network without DDP, which exchanges buffers at each call: ranks make different numbers of calls."""
+    """The network without DDP, whose call replaces the buffers by those of rank 0 and waits for all ranks."""
     inner = getattr(network, "_orig_mod", network)  # of torch.compile
     return cast(nn.Module, inner.module) if isinstance(inner, nn.parallel.DistributedDataParallel) else network
 
@@ -427,7 +427,7 @@ def measure(scores: Tensor, labels: Tensor, *, synchronise: bool = False) -> Mea
     for metric in (confusion, *hits.values()):
         metric.to(scores.device).update(scores, labels)
     loss.update(losses)
-    not_finite.update(~torch.isfinite(scores).all(1) & (labels != _IGNORED))
+    not_finite.update(~torch.isfinite(scores).all(1))
     matrix = confusion.compute().cpu()
     if (samples := int(matrix.sum())) == 0:
         raise ValueError("expected predictions of at least one image, got none")

@@ -366,13 +366,14 @@ def _rank(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
     torch.manual_seed(0)
-    network = create_model("resnet20", num_classes=6, in_channels=2, blocks=[1, 1, 1])  # BN has buffers to exchange
+    network = create_model("resnet20", num_classes=6, in_channels=2, blocks=[1, 1, 1])
     network = nn.parallel.DistributedDataParallel(network)
     results = []
     for number in (7, 1):
         images = Numbered(*[(8 + i, 8) for i in range(number)])
-        # Rank 0 makes more calls than rank 1.
-        predictions = evaluate(network, images, RAW, batch_size=1, rank=rank, world_size=2)
+        network.module.bn1.num_batches_tracked.fill_(rank)
+        predictions = evaluate(network, images, RAW, batch_size=1, rank=1 - rank, world_size=2)
+        assert network.module.bn1.num_batches_tracked == rank  # nothing was exchanged
         results.append((len(predictions.labels), measure(*predictions, synchronise=True)))
     apart = measure(*evaluate(network, Numbered((8, 8), (9, 9)), RAW, rank=rank, world_size=2))
     results.append((1, apart))
@@ -384,8 +385,8 @@ def _rank(rank: int, folder: str) -> None:
 def test_two_ranks_measure_as_one_process(tmp_path: Path) -> None:
     torch.multiprocessing.start_processes(_rank, (str(tmp_path),), nprocs=2, start_method="fork")
     first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=False) for rank in range(2))
-    assert [number for number, _ in first] == [4, 1, 1]
-    assert [number for number, _ in second] == [3, 0, 1]  # the second time rank 1 has nothing
+    assert [number for number, _ in first] == [3, 0, 1]  # the second time this rank has nothing
+    assert [number for number, _ in second] == [4, 1, 1]
     torch.manual_seed(0)
     network = create_model("resnet20", num_classes=6, in_channels=2, blocks=[1, 1, 1])
     for i, number in enumerate((7, 1)):

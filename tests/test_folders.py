@@ -166,9 +166,10 @@ def test_orientation_is_left_alone() -> None:
     assert decode(encoded(picture(), "JPEG", exif=exif)).shape == (3, 6, 8)
 
 
-def test_first_frame_of_a_moving_picture() -> None:
+@pytest.mark.parametrize("kind", ["WEBP", "GIF"])
+def test_first_frame_of_a_moving_picture(kind: str) -> None:
     frames = [Image.new("RGB", (8, 6), colour) for colour in ("red", "blue")]
-    data = encoded(frames[0], "WEBP", save_all=True, append_images=frames[1:], lossless=True)
+    data = encoded(frames[0], kind, save_all=True, append_images=frames[1:], lossless=True)
     assert decode(data)[:, 0, 0].tolist() == [255, 0, 0]
 
 
