@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,7 @@ def decode(content: bytes) -> dict[str, Any]:
     """The state in a checkpoint file, its tensors on the CPU.
 
     Raises:
-        CheckpointError: the content is of another format or version, was cut off or has changed.
+        CheckpointError: the content is of another format or version, was cut off or has changed, or holds code.
     """
     name, checksum, rest = _cut(content)
     if name != _FORMAT:
@@ -59,8 +60,10 @@ def decode(content: bytes) -> dict[str, Any]:
         raise CheckpointError("is no checkpoint of this package")
     if hashlib.sha256(rest).hexdigest().encode() != checksum:
         raise CheckpointError("was cut off or has changed: its checksum is another")
-    state = torch.load(io.BytesIO(rest), map_location="cpu", weights_only=True)
-    return dict(state)
+    try:
+        return dict(torch.load(io.BytesIO(rest), map_location="cpu", weights_only=True))
+    except pickle.UnpicklingError:
+        raise CheckpointError("holds more than tensors, numbers and strings, and is not read") from None
 
 
 class Checkpoints:

@@ -119,7 +119,9 @@ def run_all(runs: Sequence[Run], force: bool = False) -> int:
             partial = run.output.with_suffix(".failed.ipynb")
             print(f"failed\n  {explain(error)}\n  what it got to: {partial}", flush=True)
             continue
-        print(f"{time.perf_counter() - clock:.0f} s, {outcome(load(run.folder / RECORD_NAME))}", flush=True)
+        record = load(run.folder / RECORD_NAME)
+        told = f"test accuracy {100 * record.test.accuracy:.2f} %" if record.test is not None else outcome(record)
+        print(f"{time.perf_counter() - clock:.0f} s, {told}", flush=True)
     return failures
 
 

@@ -1,0 +1,73 @@
+"""Small networks and what else tests of trainings share."""
+
+from __future__ import annotations
+
+import os
+import signal
+import traceback
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from pure import layers, models
+from pure.blocks import BasicBlock, ProductUnitBlock
+from pure.models import ResidualNetwork
+
+QUICK: dict[str, Any] = {"epochs": 1, "batch_size": 128}
+"""Not to learn anything: to run through every line."""
+
+
+def pure8(num_classes: int, in_channels: int, **unit: Any) -> nn.Module:
+    """One block in each stage: the smallest network of the family, in a third of PURe20's time."""
+    block = partial(ProductUnitBlock, unit=partial(layers.ProductUnit2d, **unit))
+    return ResidualNetwork(block, [1, 1, 1], num_classes=num_classes, in_channels=in_channels)
+
+
+def resnet8(num_classes: int, in_channels: int) -> nn.Module:
+    sizes = {"num_classes": num_classes, "in_channels": in_channels}
+    return ResidualNetwork(BasicBlock, [1, 1, 1], shortcut="A", activation=nn.ReLU, **sizes)
+
+
+def pure4(num_classes: int, in_channels: int) -> nn.Module:
+    """One narrow block, for tests that train dozens of times."""
+    block = partial(ProductUnitBlock, unit=layers.ProductUnit2d)
+    return ResidualNetwork(block, [1], widths=(4,), num_classes=num_classes, in_channels=in_channels)
+
+
+SMALL: dict[str, Callable[..., nn.Module]] = {"pure4": pure4, "pure8": pure8, "resnet8": resnet8}
+
+
+def register_small_networks() -> None:
+    """For processes of their own; tests patch the registry instead."""
+    models._REGISTRY.update(SMALL)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def in_child(work: Callable[[], object]) -> int:
+    """Run in a forked process, which has everything imported already.  Returns its process id."""
+    child = os.fork()
+    if child:
+        return child
+    status = 1
+    try:
+        work()
+        status = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(status)
+
+
+def wait(child: int) -> int:
+    """The exit status of a child; the negative number of the signal that ended it."""
+    _, status = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(status)
+
+
+KILLED = -signal.SIGKILL
