@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 import pure
 from pure.batchnorm import reestimate
-from pure.data import DeviceLoader, load
+from pure.data import load
+from pure.data.loaders import Loader, make_loader
 from pure.recipes import get_recipe
 
 BATCHES = [torch.tensor([[0.0], [2.0]]), torch.tensor([[10.0], [14.0]]), torch.tensor([[4.0], [6.0]])]
@@ -82,10 +83,17 @@ def test_after_a_short_training_the_running_statistics_are_absurd_and_the_re_est
     """PURe56, twenty steps into the recipe for the digits: chance is a cross-entropy of ln 10 = 2.3."""
     recipe = get_recipe("digits", "pure")
     splits = load(recipe.dataset)
-    device = torch.device("cpu")
-    order = torch.Generator().manual_seed(seed)
-    train = DeviceLoader(splits.train, *splits.statistics, recipe.batch_size, device, order, recipe.max_shift)
-    validation = DeviceLoader(splits.validation, *splits.statistics, 128, device)
+    assert splits.validation is not None
+    train = make_loader(
+        splits.train,
+        splits.statistics,
+        recipe.batch_size,
+        "cpu",
+        augmentation=recipe.augmentation,
+        shuffle=True,
+        seed=seed,
+    )
+    validation = make_loader(splits.validation, splits.statistics, 128, "cpu")
     torch.manual_seed(seed)
     network = pure.create_model("pure56", in_channels=1)
     optimiser = torch.optim.SGD(
@@ -103,7 +111,7 @@ def test_after_a_short_training_the_running_statistics_are_absurd_and_the_re_est
     assert evaluate(network, validation) < 2 * math.log(10)
 
 
-def evaluate(network: nn.Module, loader: DeviceLoader) -> float:
+def evaluate(network: nn.Module, loader: Loader) -> float:
     """The mean cross-entropy in evaluation mode; the network is left in training mode."""
     network.eval()
     with torch.no_grad():
