@@ -218,14 +218,14 @@ class Engine:
         self.loader.set_epoch(len(self.epochs) + 1, self.batch)
         loaded, flags = iter(self.loader), _Flags(self.group)
         before, clock = self.train_s, time.perf_counter()
-        stopping = False
+        first, stopping = self.batch, False
         while self.batch < self.batches and not stopping:
             stopping = self._step(list(itertools.islice(loaded, self.recipe.micro_batches)), flags, stop())
             self.train_s = before + time.perf_counter() - clock
             on_batch()
         self._require_finite(flags.last())
-        if self.batch < self.batches:
-            raise Stopped
+        if self.batch > first and (stopping or self.group.any(stop())):
+            raise Stopped  # before the validation, which can be longer than the time that is left
         self.sums.tolist()  # waits for the device
         self.train_s = before + time.perf_counter() - clock
 
