@@ -137,10 +137,9 @@ def test_a_run_that_is_stopped_again_and_again_ends_in_the_same_record(undisturb
     for _ in range(40):  # twelve batches and three validations
         try:
             record = fit_in(tmp_path, resume=True, max_seconds=0)  # one batch each
-        except RunStopped as stopped:
-            assert "0 seconds are over" in str(stopped)
-        else:
             break
+        except RunStopped:
+            continue
     assert record.outcome() == undisturbed.outcome()
     assert record.times.interruptions >= 11
     assert 0 < record.times.train_s < record.times.total_s
@@ -329,9 +328,11 @@ def test_a_disk_that_is_full_meanwhile_costs_no_training(
     monkeypatch.setattr(Checkpoints, "save", full_at_the_second)
     record = fit_in(tmp_path)
     assert record.outcome() == undisturbed.outcome()
-    assert [message.getMessage() for message in caplog.records] == [
-        "digits pure4 seed 1: no checkpoint behind epoch 2 of 3: [Errno 28] No space left on device; the one before stays"
-    ]
+    (message,) = caplog.records
+    assert message.getMessage() == (
+        "digits pure4 seed 1: no checkpoint behind epoch 2 of 3: [Errno 28] No space left on device; the one before "
+        "stays"
+    )
 
 
 def test_a_stop_on_a_full_disk_says_that_the_last_checkpoint_is_an_older_one(
