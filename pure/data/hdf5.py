@@ -167,15 +167,16 @@ def augmented_once(
         As many images, in the order and with the labels of those given; the digest is that of the pixels.
 
     Raises:
-        ValueError: the augmentation is unknown.
+        ValueError: the augmentation is unknown, or the images are too small for it or of different shapes.
         OSError: the folder cannot be written to, or the disk is full.
     """
-    drawn = augment.parse(augmentation)
+    drawn, original = augment.parse(augmentation), images.shape
+    if original is None:
+        raise ValueError("the images have no common shape and cannot be kept in one array")
 
     def apply(chunk: Tensor, number: int) -> Tensor:
         generator = torch.Generator().manual_seed(_chunk_seed(seed, number))
-        channels, height, width = chunk.shape[1:]
-        return drawn.apply(chunk, drawn.draw(len(chunk), (channels, height, width), generator))
+        return drawn.apply(chunk, drawn.draw(len(chunk), original, generator))
 
     settings = {
         "images": images.digest,
@@ -184,7 +185,7 @@ def augmented_once(
         "code": hashlib.sha256(inspect.getsource(augment).encode()).hexdigest(),
         "torch": torch.__version__.partition("+")[0],
     }
-    return _cached(images, apply, _CHUNK, settings, Path(folder), "augmented", progress)
+    return _cached(images, apply, drawn.shape(original), _CHUNK, settings, Path(folder), "augmented", progress)
 
 
 def stored_by_image(images: HDF5Images, folder: str | Path, progress: bool | None = None) -> HDF5Images:
@@ -206,7 +207,9 @@ def stored_by_image(images: HDF5Images, folder: str | Path, progress: bool | Non
     if images.by_image:
         return images
     settings = {"images": images.digest, "augmentation": "none"}
-    copied = _cached(images, lambda chunk, _: chunk, images.rows_at_once, settings, Path(folder), "unpacked", progress)
+    copied = _cached(
+        images, lambda chunk, _: chunk, images.shape, images.rows_at_once, settings, Path(folder), "unpacked", progress
+    )
     copied.digest = images.digest
     return copied
 
@@ -214,6 +217,7 @@ def stored_by_image(images: HDF5Images, folder: str | Path, progress: bool | Non
 def _cached(
     images: Images,
     function: Callable[[Tensor, int], Tensor],
+    shape: tuple[int, int, int],
     rows_at_once: int,
     settings: dict[str, Any],
     folder: Path,
@@ -235,7 +239,7 @@ def _cached(
         if found is None:
             part = path.with_name(path.name + ".part")
             try:
-                _write(part, images, function, rows_at_once, fingerprint, f"{name} images", progress)
+                _write(part, images, function, shape, rows_at_once, fingerprint, f"{name} images", progress)
                 part.replace(path)
             finally:
                 part.unlink(missing_ok=True)
@@ -262,36 +266,36 @@ def _write(
     part: Path,
     images: Images,
     function: Callable[[Tensor, int], Tensor],
+    shape: tuple[int, int, int],
     rows_at_once: int,
     fingerprint: str,
     what: str,
     progress: bool | None,
 ) -> None:
     """Write the function of the images, not packed, and what proves it."""
+    channels, height, width = shape
+    require_space(part.parent, len(images) * channels * height * width, f"the cache of {what}")
     digest = hashlib.sha256(images.labels.numpy().tobytes())
     try:
         with h5py.File(part, "w") as file:
+            stored = file.create_dataset("images", (len(images), height, width, channels), np.uint8)
             chunks = torch.arange(len(images)).split(rows_at_once)
             for number, rows in enumerate(_progress(chunks, f"writing {what}", progress)):
                 pixels = function(read(images, rows), number).permute(0, 2, 3, 1).contiguous().numpy()
-                if number == 0:
-                    shape = (len(images), *pixels.shape[1:])
-                    require_space(part.parent, int(np.prod(shape)), f"the cache of {what}")
-                    stored = file.create_dataset("images", shape, np.uint8)
                 stored[int(rows[0]) : int(rows[-1]) + 1] = pixels
                 digest.update(pixels.data)
             file["ans"] = images.labels.numpy().astype(np.uint8)
             file.attrs["fingerprint"], file.attrs["digest"] = fingerprint, digest.hexdigest()
         with open(part, "rb") as written:
             os.fsync(written.fileno())
-    except (OSError, RuntimeError) as error:  # what HDF5 raises at closing a file is a RuntimeError
-        if os.strerror(errno.ENOSPC) in str(error) and getattr(error, "errno", None) is None:
-            raise OSError(
-                errno.ENOSPC,
-                f"the disk is full: the cache of {what} did not fit into {part.parent} and was removed; free "
-                f"{part.stat().st_size:,} bytes or more, or choose another folder",
-            ) from error
-        raise
+    except (OSError, RuntimeError) as error:  # what HDF5 raises when it closes a file is a RuntimeError
+        if os.strerror(errno.ENOSPC) not in str(error):
+            raise
+        raise OSError(
+            errno.ENOSPC,
+            f"the disk is full: the cache of {what} did not fit into {part.parent} and was removed; free as much as it "
+            f"needs, {len(images) * channels * height * width:,} bytes, or choose another folder (cache=)",
+        ) from error
 
 
 def _chunk_seed(seed: int, number: int) -> int:
