@@ -321,5 +321,7 @@ def test_two_calls_at_once_download_once(server: Server, tmp_path: Path) -> None
 def test_a_lock_outlives_a_failure(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="interrupted"), locked(tmp_path / "file"):
         raise RuntimeError("interrupted")
+    assert names(tmp_path) == ["file.lock"]
     with locked(tmp_path / "file"):  # released
         assert names(tmp_path) == ["file.lock"]
+    assert names(tmp_path) == []

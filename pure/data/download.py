@@ -15,11 +15,12 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import BaseFileLock, FileLock, Timeout
+from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from pure.data.root import ROOT_VARIABLE
@@ -113,34 +114,26 @@ def file_sha256(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def locked(path: Path) -> AbstractContextManager[Any]:
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
     """Let one process at a time make a file; another that comes here waits, and should then look again.
 
     Raises:
         OSError: the folder cannot be written to.
     """
-    return _Lock(path)
-
-
-class _Lock(AbstractContextManager["_Lock"]):
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.lock: BaseFileLock = FileLock(path.with_name(path.name + ".lock"))
-
-    def __enter__(self) -> _Lock:
-        try:
-            self.lock.acquire(timeout=0)
-        except Timeout:
-            tqdm.write(f"waiting for another process that makes {self.path}", file=sys.stderr)
-            self.lock.acquire()
-        except OSError as error:
-            raise unwritable(self.path.parent, error) from error
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.path.exists():  # nobody needs the lock any more: who waits for it finds the file
-            Path(self.lock.lock_file).unlink(missing_ok=True)
-        self.lock.release()
+    lock = FileLock(path.with_name(path.name + ".lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        tqdm.write(f"waiting for another process that makes {path}", file=sys.stderr)
+        lock.acquire()
+    except OSError as error:
+        raise unwritable(path.parent, error) from error
+    try:
+        yield
+        Path(lock.lock_file).unlink(missing_ok=True)  # the file is there: who waits will find it
+    finally:
+        lock.release()
 
 
 def require_space(folder: Path, needed: int, what: str) -> None:
