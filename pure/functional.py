@@ -104,19 +104,22 @@ def _log_clamped(x: Tensor, threshold: Tensor | float) -> Tensor:
     """``log(max(x, threshold))``, same shape; NaN where ``x`` is NaN or infinite.
 
     Taken in the dtype of :func:`_wide`.  The operator hands it to the product of matrices in the dtype that autocast
-    would make of it.  At ``x = threshold`` any share of the gradient is right; the threshold takes all of it.
+    would make of it.  Where an input equals the threshold, any split of the gradient between the two is right: the
+    formula halves it, the operator gives it to the threshold.
     """
     dtype = _wide(x)
     tau = _tau(threshold, x, dtype)
-    if ops.applies(x):
-        return ops.log(x, tau, _lowered(dtype, x) if ops.has_kernels(x) else dtype)  # type: ignore[no-any-return]
+    if ops.applies(x) and ops.has_kernels(x):  # they widen what they read, and lower what they write
+        return ops.log(x, tau, _lowered(dtype, x))  # type: ignore[no-any-return]
     x = x.to(dtype)
-    return torch.where(x > tau, x, tau).log().masked_fill(~x.isfinite(), torch.nan)
+    if ops.applies(x):
+        return ops.log(x, tau, dtype)  # type: ignore[no-any-return]
+    return torch.maximum(x, tau).log() + 0 * x  # zero times infinity is NaN
 
 
 def _exp(z: Tensor, dtype: torch.dtype) -> Tensor:
     """``exp(z)`` in a dtype, that of ``z`` or wider."""
-    if z.dtype != dtype and ops.has_kernels(z) and ops.applies(z):
+    if z.dtype != dtype and ops.applies(z) and ops.has_kernels(z):
         return ops.exp(z, dtype)  # type: ignore[no-any-return]
     return z.to(dtype).exp()
 

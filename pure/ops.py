@@ -20,7 +20,6 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from typing import Any
 
 import torch
@@ -30,6 +29,7 @@ from torch.autograd import forward_ad
 __all__ = ["applies", "disabled", "exp", "log"]
 
 _enabled = True
+_TRITON_IS_INSTALLED = importlib.util.find_spec("triton") is not None  # not loaded before it is needed
 
 
 @contextmanager
@@ -67,12 +67,7 @@ def _is_transformed() -> bool:
 
 def has_kernels(x: Tensor) -> bool:
     """Whether the kernels of :mod:`pure.kernels` take ``x``: on a GPU, and not of double precision."""
-    return x.is_cuda and x.dtype != torch.float64 and _triton_is_installed()
-
-
-@cache
-def _triton_is_installed() -> bool:
-    return importlib.util.find_spec("triton") is not None
+    return x.is_cuda and x.dtype != torch.float64 and _TRITON_IS_INSTALLED
 
 
 # ------------------------------------------------------------------------------------------------------------ logarithm
