@@ -387,9 +387,11 @@ def test_normalised_training_set_has_mean_0_and_deviation_1() -> None:
 def test_noisy_float_images_stay_what_they_are(kind: Any) -> None:
     noisy = poisson(coloured(9), scale=0.3)
     assert noisy.images.dtype is torch.float32
+    before = noisy.images.clone()
     for _ in range(2):
-        batches = list(plain(noisy, 4, kind=kind))
-        assert torch.equal(torch.cat([images for images, _ in batches]), noisy.images)
+        batches = list(make_loader(noisy, (torch.full((3,), 8.0), torch.full((3,), 2.0)), 4, CPU, kind=kind, workers=0))
+        assert torch.equal(torch.cat([images for images, _ in batches]), (before - 8) / 2)
+    assert torch.equal(noisy.images, before)
     flipped = torch.cat([images for images, _ in plain(noisy, 4, kind=kind, augmentation="flip")])
     assert all(
         any(torch.equal(image, other) for other in (original, original.flip(2)))

@@ -393,6 +393,21 @@ def test_groups_stay_together_and_every_class_keeps_its_share() -> None:
         assert (labels[rows].bincount() - share * labels.bincount()).abs().max() <= 2
 
 
+def test_pairs_are_divided_in_proportion_too() -> None:
+    labels = torch.zeros(2000, dtype=torch.int64)
+    groups = torch.cat([torch.arange(200).repeat(2), torch.arange(200, 1800)])  # 200 pairs, then single rows
+    split = grouped_split(labels, groups, (0.8, 0.1, 0.1), seed=0)
+    assert [int((rows < 400).sum()) // 2 for rows in split] == [160, 20, 20]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_large_groups_come_first_so_that_small_ones_make_up_for_them(seed: int) -> None:
+    labels = torch.zeros(200, dtype=torch.int64)
+    groups = torch.cat([torch.arange(110), torch.full((90,), 110)])
+    split = grouped_split(labels, groups, (0.5, 0.25, 0.25), seed)
+    assert [len(rows) for rows in split] == [100, 50, 50]
+
+
 def test_groups_of_one_row_are_divided_as_a_stratified_split_does() -> None:
     split = grouped_split(LABELS, torch.arange(160), (0.5, 0.25, 0.25), seed=3)
     assert [LABELS[rows].bincount().tolist() for rows in split] == [[50, 20, 10], [25, 10, 5], [25, 10, 5]]
