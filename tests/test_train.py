@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+import dataclasses
 import json
 import math
 import os
@@ -11,7 +11,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,36 +18,23 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from training import QUICK, SMALL, contents, pure8, resnet8
 
-from pure import data, layers, models, records, train
-from pure.blocks import BasicBlock, ProductUnitBlock
+from pure import data, layers, models, records, run, train
+from pure.checkpoint import LATEST, PREVIOUS
 from pure.data import ImageSet, Splits
-from pure.models import ResidualNetwork
+from pure.engine import Engine
+from pure.evaluate import Measures
 from pure.recipes import get_recipe
 from pure.records import RECORD_NAME, RunRecord
 from pure.train import WEIGHTS_NAME, fit, load_run, main, predict, run_folder, thresholds
-
-CPU = torch.device("cpu")
-QUICK = {"epochs": 1, "batch_size": 128}
-"""Not to learn anything: to run through every line."""
-
-
-def pure8(num_classes: int, in_channels: int, **unit: Any) -> nn.Module:
-    """One block in each stage: the smallest network of the family, in a third of PURe20's time."""
-    block = partial(ProductUnitBlock, unit=partial(layers.ProductUnit2d, **unit))
-    return ResidualNetwork(block, [1, 1, 1], num_classes=num_classes, in_channels=in_channels)
-
-
-def resnet8(num_classes: int, in_channels: int) -> nn.Module:
-    sizes = {"num_classes": num_classes, "in_channels": in_channels}
-    return ResidualNetwork(BasicBlock, [1, 1, 1], shortcut="A", activation=nn.ReLU, **sizes)
 
 
 @pytest.fixture(autouse=True, scope="module")
 def small_networks() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(models._REGISTRY, "pure8", pure8)
-        patch.setitem(models._REGISTRY, "resnet8", resnet8)
+        for name, entry in SMALL.items():
+            patch.setitem(models._REGISTRY, name, entry)
         yield
 
 
@@ -64,17 +50,6 @@ def copied(folder: Path, to: Path) -> Path:
     for name in (RECORD_NAME, WEIGHTS_NAME):
         (to / name).write_bytes((folder / name).read_bytes())
     return to
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-def without_times(record: RunRecord) -> dict[str, Any]:
-    values = record.model_dump(exclude={"times"})
-    for epoch in values["epochs"]:
-        del epoch["train_s"], epoch["validation_s"]
-    return values
 
 
 # The measure
@@ -114,7 +89,14 @@ def test_record_holds_what_was_asked_for(finished: tuple[Path, RunRecord]) -> No
     assert (record.data.train, record.data.validation, record.data.test) == (1078, 359, 360)
     assert record.data.classes == splits.classes
     assert len(record.epochs) == 2
-    assert record.test.epoch == 2
+    assert record.selected == 2
+    assert record.data.mean == tuple(splits.statistics[0].tolist())
+    assert record.data.std == tuple(splits.statistics[1].tolist())
+    assert record.resources is not None
+    assert (record.resources.loader, record.resources.devices) == ("device", 1)
+    times = sorted(epoch.train_s for epoch in record.epochs)
+    assert record.resources.throughput == pytest.approx(1078 * (1 / times[0] + 1 / times[1]) / 2)
+    assert record.resources.peak_memory > 100e6  # PyTorch alone takes more
     assert record.times.train_s == sum(epoch.train_s for epoch in record.epochs)
     assert 0 < record.times.train_s < record.times.total_s
 
@@ -138,7 +120,7 @@ def test_load_run_gives_the_tested_network_again(finished: tuple[Path, RunRecord
     assert not network.training
     logits = predict(network, splits, splits.test)
     assert (logits.argmax(1) == splits.test.labels).double().mean().item() == record.test.accuracy
-    assert F.cross_entropy(logits.double(), splits.test.labels).item() == record.test.loss
+    assert F.cross_entropy(logits.double(), splits.test.labels).item() == pytest.approx(record.test.loss, rel=1e-12)
     assert thresholds(network) == record.thresholds
 
 
@@ -167,7 +149,7 @@ def test_load_run_refuses_other_weights(finished: tuple[Path, RunRecord], tmp_pa
 
 
 def test_load_run_refuses_other_data(finished: tuple[Path, RunRecord], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(data._REGISTRY, "digits", lambda split_seed: data.digits(split_seed + 1))
+    monkeypatch.setattr(data, "load", lambda *_, **__: data.digits(1))
     with pytest.raises(ValueError, match="data set 'digits' is divided otherwise here"):
         load_run(finished[0])
 
@@ -185,28 +167,27 @@ def test_the_same_seed_gives_the_same_record_another_seed_another(finished: tupl
     torch.manual_seed(99)  # what was drawn before the run is of no influence
     torch.randn(3)
     again, other = (fit("digits", "pure8", seed=seed, overrides={**QUICK, "epochs": 2}) for seed in (0, 1))
-    assert without_times(again) == without_times(first)
-    assert other.epochs[0].train_loss != first.epochs[0].train_loss
+    assert again.outcome() == first.outcome()
+    assert other.epochs[0].train.loss != first.epochs[0].train.loss
     assert other.weights_sha256 != first.weights_sha256
     assert other.data == first.data  # all runs see the same division
 
 
 def test_the_seed_fixes_initialisation_and_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    spied: list[tuple[nn.Module, int, float]] = []
+    spied: list[tuple[Tensor, Tensor]] = []
 
-    def spy(network: nn.Module, loader: Any, optimiser: torch.optim.Optimizer) -> tuple[float, float]:
-        optimiser.step()
-        spied.append((copy.deepcopy(network), loader.shuffle.initial_seed(), float(next(iter(loader))[0].sum())))
-        return 0.0, 0.0
+    def spy(self: Engine, *_: Any) -> None:
+        self.loader.set_epoch(1)
+        spied.append((self.network.get_parameter("conv1.weight").clone(), next(iter(self.loader))[0]))
+        raise KeyboardInterrupt
 
-    monkeypatch.setattr(train, "_train_epoch", spy)
+    monkeypatch.setattr(Engine, "run", spy)
     for seed in (7, 7, 8):
-        fit("digits", "pure8", seed=seed, overrides=QUICK)
-    weights = [network.get_parameter("conv1.weight") for network, _, _ in spied]
-    assert torch.equal(weights[0], weights[1])
-    assert not torch.equal(weights[0], weights[2])
-    assert [seed for _, seed, _ in spied] == [7, 7, 8]
-    assert spied[0][2] == spied[1][2] != spied[2][2]
+        with pytest.raises(KeyboardInterrupt):
+            fit("digits", "pure8", seed=seed, overrides=QUICK)
+    for first, again, other in zip(*spied, strict=True):
+        assert torch.equal(first, again)
+        assert not torch.equal(first, other)
 
 
 # The training itself
@@ -225,135 +206,26 @@ def test_learning_rate_of_each_epoch_as_it_ran(
     overrides: dict[str, Any], rates: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     used: list[float] = []
+    step = torch.optim.SGD.step
 
-    def spy(_: nn.Module, __: Any, optimiser: torch.optim.Optimizer) -> tuple[float, float]:
-        optimiser.step()  # without a gradient: nothing moves, but the schedule sees that it is called in its order
-        used.extend({group["lr"] for group in optimiser.param_groups})
-        return 0.0, 0.0
+    def spy(self: torch.optim.SGD, *rest: Any) -> Any:
+        used.extend({group["lr"] for group in self.param_groups})
+        return step(self, *rest)
 
-    monkeypatch.setattr(train, "_train_epoch", spy)
-    record = fit("digits", "pure8", overrides=overrides)
+    monkeypatch.setattr(torch.optim.SGD, "step", spy)
+    record = fit("digits", "pure4", overrides={"batch_size": 1078, **overrides})
     assert used == pytest.approx(rates, rel=1e-12)
     assert [epoch.lr for epoch in record.epochs] == used
 
 
-class Linear(nn.Module):
-    """A network that can be written out: flattened pixels, one matrix, from zero."""
-
-    def __init__(self, num_classes: int, in_channels: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.zeros(num_classes, 64 * in_channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.flatten(1) @ self.weight.T
-
-
-def test_an_epoch_written_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(models._REGISTRY, "pure_linear", Linear)
-    changes = {"epochs": 2, "batch_size": 300, "max_shift": 0, "milestones": (1,)}
-    record = fit("digits", "pure_linear", seed=3, overrides=changes)
-
-    splits = data.load("digits")
-    mean, std = splits.statistics
-    x = ((splits.train.images.float() - mean) / std).flatten(1).double()  # (1078, 64)
-    y = splits.train.labels
-    held_out = ((splits.validation.images.float() - mean) / std).flatten(1).double()
-    weight, velocity = torch.zeros(10, 64).double(), torch.zeros(10, 64).double()
-    generator = torch.Generator().manual_seed(3)
-    for epoch, rate in zip(record.epochs, (0.01, 0.001), strict=True):
-        loss, correct = 0.0, 0
-        for rows in torch.randperm(1078, generator=generator).split(300):
-            logits = x[rows] @ weight.T
-            logarithms = logits.log_softmax(1)
-            loss -= float(logarithms[range(len(rows)), y[rows]].sum())
-            correct += int((logits.argmax(1) == y[rows]).sum())
-            gradient = (logarithms.exp() - F.one_hot(y[rows], 10)).T @ x[rows] / len(rows) + 0.001 * weight
-            velocity = 0.9 * velocity + gradient
-            weight = weight - rate * velocity
-        assert epoch.train_loss == pytest.approx(loss / 1078, rel=1e-5)
-        assert epoch.train_accuracy == correct / 1078
-        logits = held_out @ weight.T
-        expected = -float(logits.log_softmax(1)[range(359), splits.validation.labels].mean())
-        assert epoch.validation_loss == pytest.approx(expected, rel=1e-5)
-        assert epoch.validation_accuracy == pytest.approx(
-            float((logits.argmax(1) == splits.validation.labels).double().mean())
-        )
-    assert record.thresholds == {}
-
-
-def test_training_is_in_training_mode_and_validation_in_evaluation_mode(monkeypatch: pytest.MonkeyPatch) -> None:
-    modes: list[tuple[int, bool, bool]] = []
-
-    class Spy(Linear):
-        def forward(self, x: Tensor) -> Tensor:
-            modes.append((len(x), self.training, torch.is_grad_enabled()))
-            return super().forward(x)
-
-    monkeypatch.setitem(models._REGISTRY, "pure_spy", Spy)
-    fit("digits", "pure_spy", overrides={"epochs": 2, "batch_size": 1078})
-    epoch = [(1078, True, True), (359, False, False)]
-    assert modes == [*epoch, *epoch, (360, False, False)]
-
-
-def test_predict_keeps_the_order_and_does_not_depend_on_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_predict_keeps_the_order_and_does_not_depend_on_the_batch() -> None:
     splits = data.load("digits")
     network = pure8(10, 1).train()
     whole = predict(network, splits, splits.test)
     assert whole.shape == (360, 10)
-    assert not network.training
-    monkeypatch.setattr(train, "_EVALUATION_BATCH", 7)
-    torch.testing.assert_close(predict(network, splits, splits.test), whole)
-
-
-# Weight decay of theta
-
-
-def test_decay_of_theta_by_parameter_groups() -> None:
-    network = pure8(10, 1)
-    names = {id(parameter): name for name, parameter in network.named_parameters()}
-
-    def groups(**overrides: Any) -> list[tuple[float, set[str]]]:
-        plan = get_recipe("digits", "pure", **overrides)
-        return [
-            (group["weight_decay"], {names[id(parameter)] for parameter in group["params"]})
-            for group in train._parameter_groups(network, plan)
-        ]
-
-    thetas = {name for name in names.values() if name.endswith(".theta")}
-    assert len(thetas) == 3
-    assert groups() == [(0.001, set(names.values()))]
-    assert groups(decay_theta=False) == [(0.001, set(names.values()) - thetas), (0.0, thetas)]
-
-
-@pytest.mark.parametrize(("decay_theta", "left"), [(True, (1 - 0.1 * 0.5) ** 3), (False, 1.0)])
-def test_decay_of_theta_by_its_effect(decay_theta: bool, left: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Bystander(Linear):
-        """Has a theta and another parameter that the loss does not depend on: only the decay moves them."""
-
-        def __init__(self, num_classes: int, in_channels: int) -> None:
-            super().__init__(num_classes, in_channels)
-            self.theta = nn.Parameter(torch.ones(()))
-            self.other = nn.Parameter(torch.ones(()))
-
-        def forward(self, x: Tensor) -> Tensor:
-            return super().forward(x) + 0 * (self.theta + self.other)
-
-    made: list[Bystander] = []
-
-    def entry(**sizes: int) -> Bystander:
-        made.append(Bystander(**sizes))
-        return made[-1]
-
-    monkeypatch.setitem(models._REGISTRY, "pure_bystander", entry)
-    changes = {"weight_decay": 0.5, "lr": 0.1, "momentum": 0.0, "batch_size": 1078, "epochs": 3, "milestones": ()}
-    fit("digits", "pure_bystander", overrides={**changes, "decay_theta": decay_theta})
-    (network,) = made
-    assert network.theta.item() == pytest.approx(left, rel=1e-6)
-    assert network.other.item() == pytest.approx((1 - 0.1 * 0.5) ** 3, rel=1e-6)
-
-
-def test_a_network_without_theta_can_be_exempted_too() -> None:
-    assert fit("digits", "resnet8", overrides={**QUICK, "decay_theta": False}).thresholds == {}
+    assert network.training  # as it was
+    some = ImageSet(splits.test.images[7:10], splits.test.labels[7:10])
+    torch.testing.assert_close(predict(network, splits, some), whole[7:10])
 
 
 # Selection
@@ -385,52 +257,79 @@ class Counter(nn.Module):
 def test_the_weights_of_the_selected_epoch_are_tested_and_saved(
     selection: str, losses: list[float], selected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def step(network: nn.Module, _: Any, optimiser: torch.optim.Optimizer) -> tuple[float, float]:
-        optimiser.step()
+    def step(self: Engine, parts: Any, flags: Any, stop: bool) -> bool:
         with torch.no_grad():
-            network.weight += 1  # type: ignore[operator]
-        return 0.0, 0.0
+            self.network.weight += 1  # type: ignore[operator]
+        self.sums += 1
+        self.batch += 1
+        return stop
 
     monkeypatch.setitem(models._REGISTRY, "pure_counter", Counter)
-    monkeypatch.setattr(train, "_train_epoch", step)
-    score, given = train._score, iter(losses)
+    monkeypatch.setattr(Engine, "_step", step)
+    measure, given = Engine.measure, iter(losses)
 
-    def scored(logits: Tensor, subset: ImageSet) -> tuple[float, float]:
-        return (next(given), 0.5) if len(subset.labels) == 359 else score(logits, subset)
+    def measured(self: Engine, network: nn.Module, images: ImageSet, protocol: str) -> Measures:
+        found = measure(self, network, images, protocol)
+        return dataclasses.replace(found, loss=next(given)) if len(images) == 359 else found
 
-    monkeypatch.setattr(train, "_score", scored)
-    changes = {"epochs": 4, "selection": selection}
+    monkeypatch.setattr(Engine, "measure", measured)
+    changes = {"epochs": 4, "selection": selection, "batch_size": 1078}
     record = fit("digits", "pure_counter", out=tmp_path, overrides=changes)
 
-    assert record.test.epoch == selected
+    assert record.selected == selected
     _, network, splits = load_run(tmp_path)
     assert network.weight.item() == selected
     # by hand: the true class has logit `selected` where it is 0, else 0, beside nine others
     zeros = int((splits.test.labels == 0).sum())
     expected = math.log(math.exp(selected) + 9) - selected * zeros / 360
-    assert record.test.loss == pytest.approx(expected, rel=1e-9)
+    assert record.test is not None
+    assert record.test.loss == pytest.approx(expected, rel=1e-6)
     written = records.load(tmp_path / RECORD_NAME)
-    assert [epoch.validation_loss for epoch in written.epochs] == pytest.approx(losses, nan_ok=True)
+    assert [epoch.validation.loss for epoch in written.epochs if epoch.validation] == pytest.approx(losses, nan_ok=True)
 
 
 # The test set
 
 
-def test_the_test_set_is_used_once_and_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    splits = data.load("digits")
-    monkeypatch.setitem(data._REGISTRY, "digits", lambda split_seed: splits)
-    used: list[str] = []
-    loader = train.DeviceLoader
+class Watched:
+    """Images that tell when they are read."""
 
-    def spy(images: ImageSet, *rest: Any, **more: Any) -> Any:
-        used.append(
-            {id(splits.train): "train", id(splits.validation): "validation", id(splits.test): "test"}[id(images)]
-        )
-        return loader(images, *rest, **more)
+    def __init__(self, name: str, images: ImageSet, log: list[str]) -> None:
+        self.name, self.inside, self.log = name, images, log
+        self.labels, self.digest, self.shape = images.labels, images.digest, images.shape
 
-    monkeypatch.setattr(train, "DeviceLoader", spy)
-    fit("digits", "pure8", overrides={**QUICK, "epochs": 3, "selection": "lowest-validation-loss"})
-    assert used == ["train", "validation", "validation", "validation", "test"]
+    def __len__(self) -> int:
+        return len(self.inside)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return self.read(torch.tensor([index]))[0], int(self.labels[index])
+
+    def read(self, rows: Tensor) -> Tensor:
+        self.log.extend([self.name] * len(rows))
+        return self.inside.images[rows]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "times"), [({}, 1), ({"noise_scale": 1.0}, 2), ({"protocols": ("whole", "ten-crop(8,7)")}, 2)]
+)
+def test_the_test_set_is_read_once_for_each_test_and_at_the_end(
+    overrides: dict[str, Any], times: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log: list[str] = []
+    splits, run_to_the_end = data.load("digits"), Engine.run
+    watched = {name: Watched(name, images, log) for name, images in splits.parts.items()}
+    monkeypatch.setattr(data, "load", lambda *_, **__: dataclasses.replace(splits, **watched))
+
+    def trained(self: Engine, *rest: Any) -> None:
+        run_to_the_end(self, *rest)
+        log.append("trained")
+
+    monkeypatch.setattr(Engine, "run", trained)
+    fit("digits", "pure4", overrides={**QUICK, "epochs": 3, "selection": "lowest-validation-loss", **overrides})
+    before, after = log[: log.index("trained")], log[log.index("trained") + 1 :]
+    assert set(before) == {"train", "validation"}
+    assert before.count("validation") == 3 * 359
+    assert after == ["test"] * 360 * times
 
 
 @pytest.mark.parametrize("selection", ["last", "lowest-validation-loss"])
@@ -440,11 +339,54 @@ def test_another_test_set_changes_nothing_but_the_test(selection: str, monkeypat
     real = data.load("digits")
     upside_down = ImageSet(real.test.images.flip(2), (real.test.labels + 1) % 10)
     other = Splits(real.name, real.classes, real.train, real.validation, upside_down)
-    monkeypatch.setitem(data._REGISTRY, "digits", lambda split_seed: other)
+    monkeypatch.setattr(data, "load", lambda *_, **__: other)
     second = fit("digits", "pure8", overrides=changes)
     assert second.weights_sha256 == first.weights_sha256
-    left, right = without_times(first), without_times(second)
+    left, right = first.outcome(), second.outcome()
     assert {field for field in left if left[field] != right[field]} == {"data", "test"}
+
+
+def test_noise_is_that_of_the_recipe_and_the_drop_is_in_the_record() -> None:
+    changes = {**QUICK, "epochs": 4, "batch_size": 32}
+    clean, weak, strong, other = (
+        fit("digits", "pure4", overrides={**changes, **noise})
+        for noise in (
+            {},
+            {"noise_scale": 100.0},
+            {"noise_scale": 0.05},
+            {"noise_scale": 0.05, "noise_seed": 1},
+        )
+    )
+    assert clean.noisy is None
+    assert clean.relative_drop is None
+    assert {run.weights_sha256 for run in (weak, strong, other)} == {clean.weights_sha256}
+    assert weak.test == strong.test == clean.test
+    for noisy in (weak, strong, other):
+        assert noisy.noisy is not None
+        assert noisy.test is not None
+        drop = 100 * (noisy.test.accuracy - noisy.noisy.accuracy) / noisy.test.accuracy
+        assert noisy.relative_drop == pytest.approx(drop)
+    assert weak.relative_drop is not None
+    assert strong.relative_drop is not None
+    assert abs(weak.relative_drop) < 10 < 20 < strong.relative_drop
+    assert other.noisy != strong.noisy
+
+
+def test_every_protocol_is_measured_and_named() -> None:
+    protocols = ("whole", "single-crop(10,8)", "ten-crop(8,7)")
+    record = fit("digits", "pure4", overrides={**QUICK, "protocols": protocols})
+    assert record.test is not None
+    assert (record.test.protocol, *(test.protocol for test in record.protocols)) == protocols
+    assert len({record.test.loss, *(test.loss for test in record.protocols)}) == 3
+
+
+def test_confusion_is_left_out_above_a_hundred_classes(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = data.load("digits")
+    many = dataclasses.replace(real, classes=tuple(map(str, range(101))))
+    monkeypatch.setattr(data, "load", lambda *_, **__: many)
+    record = fit("digits", "pure4", overrides=QUICK)
+    assert record.test is not None
+    assert record.test.confusion is None
 
 
 # Thresholds
@@ -504,7 +446,7 @@ def test_a_finished_folder_is_refused_and_left_as_it_is(
 ) -> None:
     folder, _ = finished
     before = contents(folder)
-    monkeypatch.setattr(train, "_train", lambda *_: pytest.fail("it trained"))
+    monkeypatch.setattr(Engine, "run", lambda *_: pytest.fail("it trained"))
     with pytest.raises(FileExistsError, match=r"already holds a finished record; .* --overwrite \(overwrite=True\)"):
         fit("digits", "pure8", seed=1, out=folder, overrides=QUICK)
     assert contents(folder) == before
@@ -518,42 +460,54 @@ def test_overwrite_replaces_record_and_weights(finished: tuple[Path, RunRecord],
     assert sorted(contents(folder)) == [RECORD_NAME, WEIGHTS_NAME]
 
 
-@pytest.mark.parametrize("where", ["_train_epoch", "_test", "_serialise", "write_atomically"])
-def test_a_crash_leaves_no_record_and_no_temporary_file(
+def crash(*_: Any, **__: Any) -> Any:
+    raise RuntimeError("pulled the plug")
+
+
+CRASHES = {"_train_epoch": Engine, "_test": run, "_serialise": run, "write_atomically": run}
+
+
+@pytest.mark.parametrize("where", CRASHES)
+def test_a_crash_leaves_no_record_but_checkpoints_to_go_on_from(
     where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def crash(*_: Any) -> Any:
-        raise RuntimeError("pulled the plug")
-
-    monkeypatch.setattr(train, where, crash)
-    with pytest.raises(RuntimeError, match="pulled the plug"):
-        fit("digits", "pure8", out=tmp_path / "run", overrides=QUICK)
-    assert contents(tmp_path) == {}
+    with monkeypatch.context() as patch:
+        patch.setattr(CRASHES[where], where, crash)
+        with pytest.raises(RuntimeError, match="pulled the plug"):
+            fit("digits", "pure4", out=tmp_path / "run", overrides={**QUICK, "epochs": 2})
+    expected = {} if where == "_train_epoch" else {f"run/{LATEST}", f"run/{PREVIOUS}"}
+    assert contents(tmp_path).keys() == set(expected)
+    record = fit("digits", "pure4", out=tmp_path / "run", overrides={**QUICK, "epochs": 2}, resume=True)
+    assert record.outcome() == fit("digits", "pure4", overrides={**QUICK, "epochs": 2}).outcome()
 
 
 def test_a_crash_while_the_record_is_written_leaves_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     replace = os.replace
 
-    def crash(source: str, target: Path) -> None:
+    def full(source: str, target: Path) -> None:
         if Path(target).name == RECORD_NAME:
             raise OSError("disk full")
         replace(source, target)
 
-    monkeypatch.setattr(os, "replace", crash)
+    monkeypatch.setattr(os, "replace", full)
     with pytest.raises(OSError, match="disk full"):
-        fit("digits", "pure8", out=tmp_path, overrides=QUICK)
-    assert list(contents(tmp_path)) == [WEIGHTS_NAME]
+        fit("digits", "pure4", out=tmp_path, overrides=QUICK)
+    assert sorted(contents(tmp_path)) == [LATEST, WEIGHTS_NAME]
 
 
-@pytest.mark.parametrize(("where", "left"), [("_train_epoch", [RECORD_NAME, WEIGHTS_NAME]), ("write", [WEIGHTS_NAME])])
+@pytest.mark.parametrize(
+    ("where", "left"),
+    [
+        ("_train_epoch", [RECORD_NAME, WEIGHTS_NAME]),
+        ("_test", [LATEST, RECORD_NAME, WEIGHTS_NAME]),
+        ("write", [LATEST, WEIGHTS_NAME]),
+    ],
+)
 def test_a_crash_when_overwriting_leaves_the_old_run_or_none(
     where: str, left: list[str], finished: tuple[Path, RunRecord], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def crash(*_: Any) -> Any:
-        raise RuntimeError("pulled the plug")
-
     folder = copied(finished[0], tmp_path / "copy")
-    monkeypatch.setattr(RunRecord if where == "write" else train, where, crash)
+    monkeypatch.setattr({"write": RunRecord, "_test": run}.get(where, Engine), where, crash)
     with pytest.raises(RuntimeError, match="pulled the plug"):
         fit("digits", "pure8", seed=1, out=folder, overrides=QUICK, overwrite=True)
     assert sorted(contents(folder)) == left
@@ -564,7 +518,7 @@ def test_a_crash_when_overwriting_leaves_the_old_run_or_none(
 def test_out_that_is_a_file_or_lies_below_one_is_refused_before_the_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(train, "_train", lambda *_: pytest.fail("it trained"))
+    monkeypatch.setattr(Engine, "run", lambda *_: pytest.fail("it trained"))
     file = tmp_path / "file"
     file.write_text("mine")
     with pytest.raises(NotADirectoryError, match=r"file is a file; --out \(out=\) takes a folder"):
@@ -588,6 +542,8 @@ def test_run_folder() -> None:
         ({"model": "pure21"}, ValueError, r"unknown model 'pure21'; did you mean pure"),
         ({"overrides": {"epoch": 1}}, ValueError, r"no field 'epoch'; did you mean 'epochs'\?"),
         ({"overrides": {"dataset": "digit"}}, ValueError, r"unknown data set 'digit'; did you mean 'digits'\?"),
+        ({"data_options": {"split": 1}}, ValueError, r"data set 'digits' has no option 'split'"),
+        ({"recipe": "galaxy10", "data": "nowhere"}, FileNotFoundError, "nowhere"),
         ({"model_options": {"stride": 2}}, TypeError, "pure20 has no option stride"),
         ({"model_options": {"granularity": "pixel"}}, ValueError, "pixel"),
         ({"device": "gpu"}, ValueError, "cannot use device 'gpu'; give cpu"),
@@ -596,24 +552,24 @@ def test_run_folder() -> None:
 def test_bad_input_is_refused_before_the_training_and_leaves_no_folder(
     arguments: dict[str, Any], error: type[Exception], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(train, "_train", lambda *_: pytest.fail("it trained"))
+    monkeypatch.setattr(Engine, "run", lambda *_: pytest.fail("it trained"))
     with pytest.raises(error, match=message):
         fit(**{"recipe": "digits", "model": "pure20", "out": tmp_path / "run", **arguments})
     assert not (tmp_path / "run").exists()
 
 
 def test_an_option_that_no_record_can_hold_is_refused_before_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(train, "_train", lambda *_: pytest.fail("it trained"))
-    monkeypatch.setitem(models._REGISTRY, "pure_any", lambda extra, **sizes: Linear(**sizes))
+    monkeypatch.setattr(Engine, "run", lambda *_: pytest.fail("it trained"))
+    monkeypatch.setitem(models._REGISTRY, "pure_any", lambda extra, **sizes: Counter(**sizes))
     with pytest.raises(ValueError, match=r"ModelSummary\noptions\.extra"):
         fit("digits", "pure_any", model_options={"extra": {"blocks": 1}})
 
 
 def test_the_complex_unit_trains_in_a_network() -> None:
     record = fit("digits", "pure20", model_options={"unit": "complex"}, overrides={"epochs": 3})
-    losses = [epoch.train_loss for epoch in record.epochs]
+    losses = [epoch.train.loss for epoch in record.epochs]
     assert all(map(math.isfinite, losses))
-    assert record.epochs[-1].train_accuracy > 0.6  # chance is a tenth
+    assert record.epochs[-1].train.accuracy > 0.6  # chance is a tenth
 
 
 # The command line
