@@ -46,7 +46,7 @@ def interpreter() -> Iterator[ProcessPoolExecutor]:
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("TRITON_INTERPRET", "1")  # for the process alone
-            pool.submit(blocks_of, 256).result()
+            pool.submit(blocks_of, 512).result()
         yield pool
 
 
@@ -75,7 +75,7 @@ def formula(x: Tensor, tau: Tensor) -> Tensor:
     return torch.where(x.isfinite(), log_x, math.nan)
 
 
-SHAPES = [(2, 6, 5, 7), (6, 5, 7), (3, 6, 33, 31), (1, 1, 1, 1), (5, 130, 3, 1), (0, 6, 3, 3)]
+SHAPES = [(2, 6, 5, 7), (6, 5, 7), (3, 6, 17, 13), (1, 1, 1, 1), (2, 130, 3, 1), (0, 6, 3, 3)]
 FROM_TO = [*((dtype, dtype) for dtype in DTYPES), (torch.float32, torch.bfloat16), (torch.float16, torch.float32)]
 
 
@@ -170,7 +170,7 @@ def test_a_dense_unit_has_one_threshold_for_each_feature(kernel: Call) -> None:
 
 
 def test_the_gradient_of_the_threshold_is_the_same_in_every_run(kernel: Call) -> None:
-    x, grad = torch.randn(3, 6, 33, 31), torch.randn(3, 6, 33, 31)
+    x, grad = torch.randn(3, 6, 17, 13), torch.randn(3, 6, 17, 13)
     for granularity in ("layer", "channel"):
         tau = thresholds(granularity, 6)
         log_x = kernel("log", x, tau, torch.float32)
