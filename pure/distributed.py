@@ -18,6 +18,8 @@ would have given, because a running average is linear.
 
 from __future__ import annotations
 
+import functools
+import itertools
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -25,6 +27,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
+from torch.distributed import PrefixStore, Store  # type: ignore[attr-defined]
+from torch.distributed.rendezvous import rendezvous
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
@@ -32,6 +36,10 @@ __all__ = ["Group", "part_momentum", "ranks"]
 
 _PLACE = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
 _MEETING = ("MASTER_ADDR", "MASTER_PORT")
+
+
+_ENTERED = itertools.count()
+"""Numbers the groups that this process was in; its peers count alike."""
 
 
 class Group:
@@ -179,7 +187,14 @@ def ranks(device: torch.device | str | None = None) -> Iterator[Group]:
     on_cuda = chosen.type == "cuda"
     if on_cuda:
         torch.cuda.set_device(chosen)
-    distributed.init_process_group("nccl" if on_cuda else "gloo", device_id=chosen if on_cuda else None)
+    distributed.init_process_group(
+        "nccl" if on_cuda else "gloo",
+        # A group of its own place in the store: a second one would find the first one's addresses, and wait for them.
+        store=PrefixStore(f"group{next(_ENTERED)}", _store(rank, world_size)),
+        rank=rank,
+        world_size=world_size,
+        device_id=chosen if on_cuda else None,
+    )
     try:
         yield Group(rank, world_size, chosen)
     finally:
@@ -204,6 +219,13 @@ def part_momentum(momentum: float, part: int, parts: int) -> float:
     """
     share = momentum / parts
     return share / (1 - (parts - 1 - part) * share)
+
+
+@functools.cache
+def _store(rank: int, world_size: int) -> Store:
+    """Where the processes find each other, at the address in the environment; it lives as long as the process."""
+    store: Store = next(rendezvous("env://", rank, world_size))[0]
+    return store
 
 
 def _place(environment: Mapping[str, str]) -> tuple[int, int, int]:
