@@ -237,6 +237,7 @@ def test_a_profile_is_every_combination_of_its_grid(run: ModuleType, notebook: P
         "seed": 1,
         "out": "r/digits/resnet20/seed1",
         "overwrite": True,
+        "resume": True,
         "progress": False,
     }
     assert runs[3].folder == Path("r/digits/resnet20/seed1")
@@ -303,6 +304,7 @@ class Batch:
         self.profile = profile(folder, {"notebook": str(self.notebook), "grid": {**GRID, "model": ["pure20"]}})
         self.executed: list[str] = []
         self.failing: Exception | None = None
+        self.diverged = False
         monkeypatch.setattr(run.pure, "__file__", str(self.package / "__init__.py"))
         monkeypatch.setattr(run, "execute", self.execute)
 
@@ -310,7 +312,8 @@ class Batch:
         self.executed.append(output.name)
         if self.failing and parameters["seed"] == 0:
             raise self.failing
-        make_record(seed=parameters["seed"], accuracy=0.75).write(Path(parameters["out"]) / RECORD_NAME)
+        record = make_record(seed=parameters["seed"], accuracy=0.75, diverged=self.diverged)
+        record.write(Path(parameters["out"]) / RECORD_NAME)
         output.parent.mkdir(exist_ok=True)
         nbformat.write(nbformat.v4.new_notebook(metadata={"pure": metadata}), output)
 
@@ -340,6 +343,13 @@ def test_what_is_up_to_date_is_left_out_unless_forced(batch: Batch, capsys: pyte
     assert capsys.readouterr().out == "[1/2] digits pure20 seed 0: up to date\n[2/2] digits pure20 seed 1: up to date\n"
     assert batch.go("--force") == BOTH
     assert "[1/2] digits pure20 seed 0: training ... 0 s, test accuracy 75.00 %\n" in capsys.readouterr().out
+
+
+def test_a_run_that_diverged_is_told_and_is_no_failure(batch: Batch, capsys: pytest.CaptureFixture[str]) -> None:
+    batch.diverged = True
+    assert batch.go("--force") == BOTH
+    assert batch.code == 0
+    assert "[1/2] digits pure20 seed 0: training ... 0 s, diverged in epoch " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("changed", ["notebook.py", "package/__init__.py", "package/data/deep.py", "package/new.py"])
