@@ -105,7 +105,7 @@ def _log_clamped(x: Tensor, threshold: Tensor | float) -> Tensor:
 
     Taken in the dtype of :func:`_wide`.  The operator hands it to the product of matrices in the dtype that autocast
     would make of it.  Where an input equals the threshold, any split of the gradient between the two is right: the
-    formula halves it, the operator gives it to the threshold.
+    formula gives it to the input, the operator to the threshold.
     """
     dtype = _wide(x)
     tau = _tau(threshold, x, dtype)
@@ -114,7 +114,8 @@ def _log_clamped(x: Tensor, threshold: Tensor | float) -> Tensor:
     x = x.to(dtype)
     if ops.applies(x):
         return ops.log(x, tau, dtype)  # type: ignore[no-any-return]
-    return torch.maximum(x, tau).log() + 0 * x  # zero times infinity is NaN
+    # Few masks: they are what a compiler is slow at on CPUs.  Zero times infinity is NaN
+    return torch.clamp(x, min=tau).log() + 0 * x
 
 
 def _exp(z: Tensor, dtype: torch.dtype) -> Tensor:

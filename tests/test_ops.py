@@ -153,7 +153,7 @@ def test_an_input_is_clamped_wherever_it_stands_in_the_vector(dtype: torch.dtype
 
 
 def test_a_tie_gives_the_threshold_all_of_the_gradient() -> None:
-    """The plain formula gives it half; between none and all, any share is a subgradient."""
+    """The plain formula gives it none; any share is a subgradient."""
     x = torch.tensor([0.5, 0.5, 2.0], dtype=torch.float64, requires_grad=True)
     tau = torch.tensor(0.5, dtype=torch.float64, requires_grad=True)
     y = product_unit(x, torch.tensor([[1.0, 2.0, 1.0]], dtype=torch.float64), tau)
