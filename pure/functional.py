@@ -1,4 +1,4 @@
-"""The product unit as a function: the readable reference that every faster path is tested against.
+"""The product unit as a function: readable formulas, and the reference that every faster path is tested against.
 
 A product unit raises each input to a learned exponent and multiplies (Durbin and Rumelhart, 1989; eq. 1 of the
 paper).  With the inputs clamped from below by a positive threshold ``tau``, the product becomes a weighted sum between
@@ -14,6 +14,9 @@ and the product thereby by a factor of up to ``exp(|z| * u)`` with ``u = 2**-11`
 bfloat16: 0.7 % and 6 % at ``z = 15``, to which the rounded logarithms and exponents add.  And the gradient of ``z``,
 ``y`` times that of ``y``, is lowered too: it can overflow float16, where a ``GradScaler`` skips the step; bfloat16
 has the range.
+
+Where they hold, :mod:`pure.ops` computes the logarithm, and on a GPU the exponential: the same numbers from operators
+that keep less for the backward pass and read and write less.  ``with pure.ops.disabled():`` leaves the formulas alone.
 """
 
 from __future__ import annotations
