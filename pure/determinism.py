@@ -9,7 +9,8 @@ On CUDA, sums by atomic additions and cuDNN's choice of algorithms by timing dif
 PyTorch.  It does not on another GPU model, with another number of GPUs, or with another batch per GPU, whose sums are
 taken in another order; and ``torch.compile`` may choose other kernels on another machine.  cuBLAS reads
 ``CUBLAS_WORKSPACE_CONFIG`` when it is first used: where a process has used CUDA before, set the variable to ``:4096:8``
-in the shell.  An operation without a deterministic version raises a RuntimeError that names it.
+in the shell.  An operation without a deterministic version raises a RuntimeError that names it; among PyTorch's list of
+those there is none that the networks of this package need, but that was not tried on a GPU.
 """
 
 from __future__ import annotations

@@ -355,6 +355,26 @@ def test_the_fused_step_leaves_an_update_out_by_the_flag() -> None:
         assert weight[0].item() == expected or (expected is None and weight[0].isnan())
 
 
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_a_step_that_a_scaler_leaves_out_leaves_nothing_behind(momentum: float) -> None:
+    torch.manual_seed(0)
+    recipe = digits_recipe(precision="float16", unit_precision="float16", batch_size=300, epochs=1, momentum=momentum)
+    network = SMALL["pure4"](num_classes=10, in_channels=1)
+    trained = Engine(network, data.load("digits"), recipe, 0, ALONE)
+    trained.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**20, growth_interval=1000)  # overflows at first
+    before = {name: value.clone() for name, value in network.named_parameters()}
+
+    with pytest.raises(Stopped):
+        trained.run(lambda: True, nothing, nothing)
+    assert all(torch.equal(value, before[name]) for name, value in network.named_parameters())
+    assert trained.scaler.get_scale() == 2.0**19
+    trained.run(never, nothing, nothing)
+    (epoch,) = trained.epochs
+    assert epoch.gradient_norm is not None
+    assert 0 < epoch.gradient_norm < 100  # steps that were left out do not count
+    assert all(value.isfinite().all() and value.abs().max() < 10 for value in network.parameters())
+
+
 # Validation sets, positions
 
 
