@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -39,6 +40,29 @@ def blocks_of(size: int) -> None:
     """Let programs take few numbers, so that small tensors need many of them."""
     kernels: Any = importlib.import_module("pure.kernels")
     kernels.BLOCK, kernels.PROGRAMS = size, 8
+
+
+def unit_by_kernels(granularity: str, lowered: torch.dtype, read: torch.dtype) -> dict[str, Any]:
+    """A step of a unit under autocast as on a GPU, its operators by the kernels and its convolution on the CPU."""
+    from pure import ProductUnit2d, ops
+    from pure.functional import product_unit2d
+
+    torch.manual_seed(0)
+    ops.has_kernels = lambda x: True  # type: ignore[assignment]
+    unit = ProductUnit2d(4, 3, 3, padding=1, granularity=granularity)
+    x = torch.randn(2, 4, 7, 6).to(read).requires_grad_()
+    direction = torch.randn(2, 3, 7, 6)
+    kept: list[Tensor] = []
+    found: dict[str, Any] = {}
+    for path, context in (("kernels", nullcontext), ("formula", ops.disabled)):
+        keep = torch.autograd.graph.saved_tensors_hooks(lambda t: (kept.append(t), t)[1], lambda t: t)
+        with context(), torch.autocast("cpu", lowered), keep:
+            y = product_unit2d(x, unit.weight, unit.threshold, padding=1)
+        gradients = torch.autograd.grad((y * direction).sum(), (x, unit.weight, unit.theta))
+        found[path] = [y.detach(), *gradients]
+        found[f"kept {path}"] = {(t.dtype, tuple(t.shape)) for t in kept}
+        kept.clear()
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -178,6 +202,27 @@ def test_the_gradient_of_the_threshold_is_the_same_in_every_run(kernel: Call) ->
         assert torch.equal(first, again)
 
 
+@pytest.mark.parametrize("read", [torch.float32, None], ids=["single", "lowered"])
+@pytest.mark.parametrize("lowered", HALVES, ids=str)
+@pytest.mark.parametrize("granularity", ["layer", "channel"])
+def test_a_unit_under_autocast(
+    interpreter: ProcessPoolExecutor, granularity: str, lowered: torch.dtype, read: torch.dtype | None
+) -> None:
+    """As on a GPU: the logarithm is written lowered, and kept so; the exponential reads that and writes float32."""
+    found = interpreter.submit(unit_by_kernels, granularity, lowered, read or lowered).result()
+    for got, expected in zip(found["kernels"], found["formula"], strict=True):
+        assert got.dtype == expected.dtype
+        scale = expected.abs().max().item()
+        torch.testing.assert_close(
+            got, expected, rtol=8 * torch.finfo(lowered).eps, atol=4 * torch.finfo(lowered).eps * scale
+        )
+    if lowered == torch.float16:  # where the interpreter rounds as a GPU does: to bfloat16 it cuts off
+        torch.testing.assert_close(found["kernels"][0], found["formula"][0], rtol=1e-6, atol=0)
+    assert (lowered, (2, 4, 7, 6)) in found["kept kernels"]
+    assert (torch.float32, (2, 4, 7, 6)) not in found["kept kernels"]
+    assert (torch.float32, (2, 4, 7, 6)) in found["kept formula"]
+
+
 # ---------------------------------------------------------------------------------- compiled for GPUs that are absent
 
 
@@ -212,6 +257,7 @@ def test_the_kernels_compile_and_move_several_numbers_at_once(capability: int, p
         compiled(kernels._exp_kernel, "hf", 1, 2048),
         compiled(kernels._exp_backward_kernel, "ffh", 1, 2048),
     ]
+    assert "cvt.rn.bf16" in texts[0], "rounded to the nearest"
     for text in texts:
         assert "ld.global.v4.b32" in text, "a thread reads 16 bytes at once"
         assert "st.global.v4.b32" in text
