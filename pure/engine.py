@@ -120,9 +120,8 @@ class Engine:
             for parameter in network.parameters():
                 self.optimiser.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
         self.scaler = speed.grad_scaler(recipe, group.device)
-        self.part: speed.Step = self._part
-        if recipe.cuda_graphs:
-            self.part = speed.graphed(self._part, self.model, group.device)
+        # None without: a method of its own would keep the engine, and the loader's workers, until garbage is collected.
+        self.graphed = speed.graphed(self._part, self.model, group.device) if recipe.cuda_graphs else None
         self.momenta = [(m, m.momentum) for m in network.modules() if isinstance(m, _BatchNorm) and m.momentum]
         self.epochs: list[Epoch] = []
         self.batch = 0
@@ -267,7 +266,7 @@ class Engine:
             # Parts count by their sizes; DDP takes the mean over the ranks.
             self.share = len(labels) * self.group.world_size / images_in_batch
             with self._synchronised(number == len(parts) - 1):
-                loss, sums = self.part(images, labels)
+                loss, sums = (self.graphed or self._part)(images, labels)
             finite &= loss.isfinite()
             self.sums[:4] += sums
         return finite

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from training import SMALL
 
 from pure import models
+from pure.records import RECORD_NAME, load
+from pure.schedule import learning_rate, selected_epoch
 from pure.train import fit, load_run, predict
 
 
@@ -77,6 +81,7 @@ def test_images_held_out_of_a_tree_validate(photographs: Path) -> None:
     assert all(epoch.validation is not None and epoch.validation.top5 is not None for epoch in record.epochs)
     assert "data_options" in record.overrides
     assert record.recipe.data_options["holdout"] == 12
+    assert multiprocessing.active_children() == []  # the workers are gone with the run
 
 
 def test_a_tree_without_validation_is_refused_by_a_recipe_that_needs_one(photographs: Path, tmp_path: Path) -> None:
@@ -84,3 +89,21 @@ def test_a_tree_without_validation_is_refused_by_a_recipe_that_needs_one(photogr
     with pytest.raises(ValueError, match=r"needs a validation set for selection='lowest-validation-loss'"):
         fit("imagenet-quick", "resnet8", data=photographs, out=tmp_path / "run", overrides=changes)
     assert not (tmp_path / "run").exists()
+
+
+def test_the_galaxy_recipe_on_synthetic_galaxies(tmp_path: Path) -> None:
+    pytest.importorskip("galsim")
+    options = {"number": 200, "size": 32, "static_augmentation": "rotate(180)+flip+resized-crop(32)"}
+    changes = {"epochs": 6, "patience": 1, "lr": 0.05}
+    record = fit("galaxy10-quick", "resnet8", data=tmp_path, out=tmp_path, overrides=changes, data_options=options)
+    assert record == load(tmp_path / RECORD_NAME)
+    assert record.data.synthetic
+    assert record.data.train == 2 * 160  # each training image once more
+    assert record.recipe.schedule == "plateau"
+    rates = [learning_rate(record.recipe, record.epochs[:number]) for number in range(6)]
+    assert [epoch.lr for epoch in record.epochs] == rates
+    assert record.selected == selected_epoch(record.recipe, record.epochs)
+    assert record.noisy is not None
+    assert record.relative_drop is not None
+    assert all(torch.tensor(epoch.train.loss).isfinite() for epoch in record.epochs)
+    assert record.epochs[-1].train.loss < record.epochs[0].train.loss
