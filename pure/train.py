@@ -10,8 +10,8 @@ on several GPUs::
 
 A run that was stopped or killed goes on with ``--resume``, and ends in the record that it would have left undisturbed.
 Exit codes: 0, there is a record, of a training that reached its end or of one that diverged; 2, something given is
-wrong or could not be written; 75, the run was stopped by SIGTERM, SIGUSR1 or ``--max-seconds``, and can go on.  ``torchrun``
-itself then ends with 1, and its report names the 75 of its processes.
+wrong or could not be written; 75, the run was stopped by SIGTERM, SIGUSR1 or ``--max-seconds``, and can go on.
+``torchrun`` itself then ends with 1, and its report names the 75 of its processes.
 """
 
 from __future__ import annotations
