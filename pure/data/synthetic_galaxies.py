@@ -263,6 +263,7 @@ def galaxy10_synthetic(
     folder = root / "galaxy10-synthetic"
     path = folder / f"{number}-images-{size}-pixels-seed-{seed}.h5"
     if not _is_made(path, settings):
+        _require_galsim()
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -102,14 +102,14 @@ class Arm:
     start: float
     end: float
 
-    def crest(self, radius: Array, logarithm: Array) -> Array:
-        """Azimuth of the crest at a radius."""
+    def crest(self, logarithm: Array) -> Array:
+        """Azimuth of the crest, from the logarithm of the radius over that where the arms start."""
         amplitude, frequency, shift = self.wave
         return self.phase + self.winding * logarithm + amplitude * np.sin(frequency * logarithm + shift)
 
     def brightness(self, radius: Array, logarithm: Array, azimuth: Array, sharpness: float) -> Array:
         """Between 0 and ``strength``: highest on the crest, zero within the start and beyond the end."""
-        across = np.exp(sharpness * (np.cos(azimuth - self.crest(radius, logarithm)) - 1))
+        across = np.exp(sharpness * (np.cos(azimuth - self.crest(logarithm)) - 1))
         inner, outer = (radius / self.start) ** 6, (radius / self.end) ** 6
         return np.asarray(self.strength * across * inner / (1 + inner) / (1 + outer))
 
@@ -164,7 +164,7 @@ def _spiral_disc(
     for arm in tracks:
         n = rng.poisson(14)
         r = start + rng.gamma(2.0, 0.8 * scale, n)
-        crest = arm.crest(r, np.log(r / start)) + rng.normal(0, 0.35 / arms, n)
+        crest = arm.crest(np.log(r / start)) + rng.normal(0, 0.35 / arms, n)
         x, y = plane.sky(r, crest)
         light = 0.5 * contrast * brightness * np.exp(-r / (1.4 * scale)) * rng.exponential(1.0, n) * (r < arm.end)
         canvas.add_spots(x, y, rng.uniform(0.2, 0.7, n), light[:, None] * young)
@@ -230,9 +230,9 @@ def cigar_smooth(canvas: Canvas, rng: Rng) -> None:
     _smooth(canvas, rng, rng.uniform(0.24, 0.38), rng.uniform(1.7, 3.3), rng.uniform(1.3, 2.7), rng.uniform(20.2, 21.8))
 
 
-def _spiral(canvas: Canvas, rng: Rng, arms: int, pitch: float, bulge: float, plane: Plane | None = None) -> None:
+def _spiral(canvas: Canvas, rng: Rng, arms: int, pitch: float, bulge: float) -> None:
     """A spiral galaxy without a bar; ``bulge`` is its share of the light."""
-    plane = plane or _plane(rng)
+    plane = _plane(rng)
     scale = rng.uniform(3.2, 6.2)
     brightness = float(flux(rng.uniform(20.8, 22.2)))
     contrast = rng.uniform(0.6, 1.1)
@@ -272,12 +272,12 @@ def _edge_on(canvas: Canvas, rng: Rng, bulge: float, light: Array, dust: float) 
     """A disc seen from its edge; ``bulge`` is the share of the bulge, ``dust`` the lane's optical depth."""
     angle = rng.uniform(0, np.pi)
     scale = rng.uniform(2.6, 5.6)
-    thickness = scale * rng.uniform(0.06, 0.12)
+    thickness = scale * rng.uniform(0.05, 0.1)
     total = 2 * np.pi * scale**2 * float(flux(rng.uniform(21.4, 22.4)))
     image = _edge_on_disc(canvas, rng, scale, thickness, (1 - bulge) * total * light, angle)
     if bulge:
-        radius, axis_ratio = scale * rng.uniform(0.2, 0.38), rng.uniform(0.65, 0.95)
-        shape = galsim.Sersic(round(rng.uniform(1.5, 3.5) * 2) / 2, half_light_radius=radius)
+        radius, axis_ratio = scale * rng.uniform(0.28, 0.5), rng.uniform(0.65, 0.95)
+        shape = galsim.Sersic(round(rng.uniform(1, 2.5) * 2) / 2, half_light_radius=radius)
         shape = shape.shear(q=axis_ratio, beta=angle * galsim.radians)
         image = image + bulge * total * _old(rng)[:, None, None] * canvas.image(shape)
     if dust:
@@ -301,7 +301,7 @@ def edge_on_without_bulge(canvas: Canvas, rng: Rng) -> None:
 def edge_on_with_bulge(canvas: Canvas, rng: Rng) -> None:
     """A disc with a round bulge that stands out of it, often cut by a lane of dust."""
     light = 0.5 * (_mixed(rng) + _old(rng))
-    _edge_on(canvas, rng, rng.uniform(0.25, 0.5), light, rng.uniform(0.4, 1.3) if rng.random() < 0.6 else 0.0)
+    _edge_on(canvas, rng, rng.uniform(0.35, 0.6), light, rng.uniform(0.4, 1.3) if rng.random() < 0.6 else 0.0)
 
 
 def _member(canvas: Canvas, rng: Rng, x: float, y: float, share: float) -> float:

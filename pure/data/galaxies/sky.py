@@ -26,9 +26,9 @@ FINEST = 128
 _SKY = 10 ** (0.4 * (22.5 - np.array([22.0, 20.9, 18.8])))
 """Brightness of a dark sky, from 22.0, 20.9 and 18.8 magnitudes per square arcsecond."""
 _DEPTH = 10 ** (0.4 * (22.5 - np.array([24.7, 23.9, 23.0])))
-"""Flux of a star at five standard deviations in three exposures, from the magnitudes of the survey's release 9."""
-_AREA = 4 * np.pi * (1.3 / 2.355) ** 2
-"""Square arcseconds whose noise enters such a measurement, for seeing of 1.3 seconds of arc."""
+"""Flux of a star at five standard deviations: what two exposures were to reach, as the survey's release 9 says."""
+_AREA = 4 * np.pi * (1.5 / 2.355) ** 2
+"""Square arcseconds whose noise enters such a measurement, in the seeing of 1.5 seconds of arc that it is for."""
 _ELECTRONS = _SKY / (_DEPTH / 5) ** 2 * _AREA
 """Electrons per nanomaggy: the sky's own photon noise must give the depth."""
 
@@ -124,7 +124,7 @@ class Canvas:
 
         Args:
             noise: GalSim's random numbers.
-            depth: exposure relative to three of the survey's; the noise falls with its square root.
+            depth: time exposed, relative to the survey's two exposures; the noise falls with its square root.
         """
         width = self.pixels // 2 | 1  # odd, to have a middle; a star's light beyond is a hundredth of the noise or less
         star = self._drawn(self.psf, width)
