@@ -15,10 +15,10 @@ from __future__ import annotations
 import os
 
 import torch
-import triton  # type: ignore[import-untyped]
-import triton.language as tl  # type: ignore[import-untyped]
+import triton
+import triton.language as tl
 from torch import Tensor
-from triton.language.extra import libdevice  # type: ignore[import-untyped]
+from triton.language.extra import libdevice
 
 __all__ = ["exp", "exp_backward", "log", "log_backward"]
 

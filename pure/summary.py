@@ -456,7 +456,7 @@ class _Transcendentals(TorchDispatchMode):
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         output = function(*args, **(kwargs or {}))
-        if function in (torch.ops.aten.log.default, torch.ops.aten.exp.default):
+        if function in (torch.ops.aten.log.default, torch.ops.aten.exp.default, torch.ops.pure.log.default):
             self.count += output.numel()
         return output
 

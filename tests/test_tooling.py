@@ -112,7 +112,7 @@ def test_the_package_declares_what_it_imports() -> None:
     distributions = packages_distributions()
     base = {canonicalize_name(Requirement(text).name) for text in PROJECT["dependencies"]}
     extra_of = dict.fromkeys(["diagrams", "gallery", "report", "style", "summary"], "book")
-    extra_of |= {"timm": "timm", "synthetic_galaxies": "galaxies"}
+    extra_of |= {"timm": "timm", **dict.fromkeys(["synthetic_galaxies", "sky", "shapes"], "galaxies")}
     files = sorted((ROOT / "pure").rglob("*.py"))
     assert files
     for path in files:
