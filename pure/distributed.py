@@ -129,7 +129,7 @@ class Group:
             tensor: shape ``(n, ...)``, any dtype; ``n`` may differ between the ranks, and may be 0.
 
         Returns:
-            On rank 0 the first rows of all ranks in their order, then the second rows, and so on: with rows
+            On rank 0 the first rows of all ranks in their order, then the second rows, and so on; with rows
             ``rank::world_size`` on each rank, the rows in their old order.  None on the others.
         """
         if self.world_size == 1:

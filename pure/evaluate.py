@@ -60,7 +60,7 @@ class Protocol:
     """A way to show test images to a network.
 
     Attributes:
-        kind: one of :data:`PROTOCOLS`.
+        kind: one of :data:`pure.evaluate.PROTOCOLS`.
         sizes: in pixels.  For crops, what the shorter side is brought to, and the side of the crop.  For multi-scale,
             the shorter sides; the smallest is the size that the network was trained at.
     """

@@ -306,7 +306,7 @@ def recipe_table(name: str, networks: Sequence[str] = ("pure", "resnet")) -> pd.
         networks: names of networks, or ``"pure"`` and ``"resnet"`` for what a family shares.
 
     Returns:
-        Columns: setting (a field of :class:`pure.recipes.Recipe`), one for each network, and source.  Settings that the
+        Columns setting (a field of :class:`pure.recipes.Recipe`), one for each network, and source.  Settings that the
         recipe does not name have the default of the class and are left out.  Formatted text.
     """
     titles = {network: {"pure": "PURe", "resnet": "ResNet"}.get(network, display_name(network)) for network in networks}

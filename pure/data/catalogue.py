@@ -207,4 +207,4 @@ CATALOGUE: dict[str, Description] = {
         ),
     )
 }
-"""The descriptions by name, in the order in which they are listed: from the one that is always there to the largest."""
+"""The descriptions by name, from the set that is always there to the largest."""

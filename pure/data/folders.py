@@ -166,9 +166,9 @@ class FolderImages:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 over relative path and size in bytes of each file, in order: quick, and the same on every machine.
+        """SHA-256 over relative path and size in bytes of each file in order, the same on every machine.
 
-        A file that was changed without changing its size goes unnoticed; :meth:`verify` finds damaged ones.
+        Quick: a file that was changed without changing its size goes unnoticed; :meth:`verify` finds damaged ones.
         """
         sha = hashlib.sha256()
         for index, size in enumerate(self._sizes.tolist()):

@@ -74,7 +74,7 @@ class HDF5Images:
 
     @property
     def by_image(self) -> bool:
-        """Whether one image can be read without unpacking others: what shuffled reading needs."""
+        """Whether one image can be read without unpacking others, which shuffled reading needs."""
         return self._pixels is not None or self._step == 1
 
     def name(self, row: int) -> str:

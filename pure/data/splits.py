@@ -271,7 +271,7 @@ class Splits:
 
     @property
     def parts(self) -> dict[str, Images]:
-        """The parts that there are, by name: ``train``, ``validation``, ``test``."""
+        """The parts that there are by name, ``train``, ``validation`` and ``test``."""
         parts = {"train": self.train, "validation": self.validation, "test": self.test}
         return {name: part for name, part in parts.items() if part is not None}
 
