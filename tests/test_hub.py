@@ -27,7 +27,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     for node in ast.parse((ROOT / "hubconf.py").read_text()).body
     if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "dependencies"
 )
-BELOW_TORCH = ["numpy", "setuptools"]  # come with torch and torchvision
+BELOW_TORCH = ["filelock", "numpy", "pillow", "setuptools"]  # come with torch and torchvision
 
 # what a user types, on a clone; the modules named on the command line cannot be imported
 SCRIPT = """
