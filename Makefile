@@ -14,6 +14,8 @@ LOCKED := $(VENV)/.locked
 INSTALLED := $(VENV)/.installed
 # Networks this small gain little by a second thread, and lose several times over where another process has the core.
 export OMP_NUM_THREADS ?= 1
+# So the other core is free for a training of its own.
+JOBS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help book test lint format store lock clean
@@ -23,7 +25,7 @@ help: ## list the targets
 
 book: $(INSTALLED) ## train the book's small networks, execute its notebooks, build its pages
 	@echo "==> Training the small networks (minutes the first time; runs that are up to date are skipped)"
-	$(BIN)/python workflow/run.py workflow/quick.yaml --out _build/runs --notebooks book/runs
+	$(BIN)/python workflow/run.py workflow/quick.yaml --out _build/runs --notebooks book/runs --jobs $(JOBS)
 	@echo "==> Building the pages (a minute or two; only notebooks that changed are executed again)"
 	$(BIN)/jupyter-book build . --all -n -W --keep-going
 	@echo "==> The book lies in _build/html/index.html: open it in a browser"

@@ -82,8 +82,8 @@ EXPECTED: dict[str, dict[str, Any]] = {
     "galaxy10-quick": {
         **GALAXY,
         "dataset": "galaxy10-synthetic",
-        "data_options": {"number": 1000, "size": 64, "static_augmentation": f"{ROTATED}(64)"},
-        "epochs": 10,
+        "data_options": {"number": 800, "size": 64, "static_augmentation": f"{ROTATED}(64)"},
+        "epochs": 8,
         "batch_size": 32,
     },
     "imagenet": {
