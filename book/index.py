@@ -54,9 +54,10 @@ Markdown(
 )
 
 # %% [markdown]
-# The recipe `digits` trains on the small handwritten digits that scikit-learn ships, so that everything here can be
-# repeated without a download. It is none of the paper's data sets: it shows that both families train, from the data to
-# this table, and decides nothing about the paper. Where the interval includes zero the table says so.
+# Everything here can be repeated without a download: the recipe `digits` trains on the small handwritten digits that
+# scikit-learn ships, and `galaxy10-quick` on galaxies that [are simulated](../notebooks/data/synthetic-galaxies.py), the
+# paper's galaxy experiment in small. Neither is one of the paper's data sets: they show that both families train, from
+# the data to this table, and decide nothing about the paper. Where the interval includes zero the table says so.
 #
 # The [results](results.py) have the curves and each single run.
 
@@ -68,6 +69,8 @@ Markdown(
 #   networks and counts them beside the paper's tables.
 # - **To check the claims:** the [results](results.py), then the [ledger of decisions](ledger.md). The paper leaves
 #   points open; the ledger says how each was read, why, and which setting changes it.
+# - **To see what the networks are shown:** the pages of the data sets, from [Galaxy10
+#   DECaLS](../notebooks/data/galaxy10.py) to [CIFAR-10](../notebooks/data/cifar10.py).
 # - **To repeat or extend the runs:** [on a laptop, on a JupyterHub or as a batch](rerun.md).
 # - **To use the layer in a network of your own:** `pure.ProductUnit2d` takes the place of a convolution, as
 #   [a short example](rerun.md) and [the API](api.md) show.

@@ -85,8 +85,10 @@ Markdown(report.markdown(report.times_table(records)))
 # diverged ends in a cross.
 
 # %% tags=["remove-input"] mystnb={"image": {"alt": "Loss and accuracy over the epochs, for every run"}}
-report.curves(records)
-plt.show()
+for recipe in sorted({record.recipe.name for record in records}):
+    figure = report.curves([record for record in records if record.recipe.name == recipe])
+    figure.suptitle(recipe)
+    plt.show()
 
 # %% [markdown]
 # The two families do not have the same learning rate and weight decay: the recipe follows the paper, which gives each
@@ -100,8 +102,10 @@ plt.show()
 # the threshold is something that the network learns, and not an accident of its seed.
 
 # %% tags=["remove-input"] mystnb={"image": {"alt": "Thresholds of every run at the end, block by block"}}
-report.thresholds_figure([record for record in records if record.thresholds])
-plt.show()
+for recipe in sorted({record.recipe.name for record in records if record.thresholds}):
+    figure = report.thresholds_figure([record for record in records if record.thresholds and record.recipe.name == recipe])
+    figure.suptitle(recipe)
+    plt.show()
 
 # %% [markdown]
 # ## Inside the product units
