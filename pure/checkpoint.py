@@ -20,7 +20,8 @@ from typing import Any
 
 import torch
 
-from pure.records import RECORD_NAME, write_atomically
+from pure.files import write_atomically
+from pure.records import RECORD_NAME
 
 __all__ = ["LATEST", "PREVIOUS", "CheckpointError", "Checkpoints", "ForeignCheckpointError", "decode", "encode"]
 
@@ -123,7 +124,7 @@ class Checkpoints:
         """Remove the checkpoints, and what a killed process left half-written."""
         for name in (LATEST, PREVIOUS, _NEW):
             (self.folder / name).unlink(missing_ok=True)
-        for pattern in (".*.pt.*", f".{RECORD_NAME}.*"):  # as records.write_atomically names them
+        for pattern in (".*.pt.*", f".{RECORD_NAME}.*"):  # as files.write_atomically names them
             for path in self.folder.glob(pattern):
                 path.unlink(missing_ok=True)
 

@@ -7,10 +7,8 @@ last and atomically, so its existence is what tells a finished run from an inter
 from __future__ import annotations
 
 import json
-import os
 import platform
 import subprocess
-import tempfile
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -22,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from torch import device as Device
 
 from pure.data.noise import relative_drop
+from pure.files import write_atomically
 from pure.recipes import Recipe
 
 __all__ = [
@@ -40,7 +39,6 @@ __all__ = [
     "load",
     "load_all",
     "parse",
-    "write_atomically",
 ]
 
 RECORD_NAME = "record.json"
@@ -454,22 +452,6 @@ def load_all(*roots: Path | str) -> list[RunRecord]:
 
 def _order(record: RunRecord) -> tuple[str, str, int]:
     return record.recipe.name, record.model.name, record.seed
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file by way of a temporary one beside it, so that it is never seen half-written."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def _commit() -> str | None:

@@ -24,8 +24,9 @@ from scipy import stats
 from torch import Tensor
 
 from pure.data.noise import relative_drop
+from pure.files import write_atomically
 from pure.recipes import Recipe, get_recipe, list_recipes, sources
-from pure.records import Evaluation, RunRecord, load_all, write_atomically
+from pure.records import Evaluation, RunRecord, load_all
 from pure.style import COLOURS
 from pure.summary import architecture_table as architecture_table  # tables over networks, beside those over records
 from pure.summary import blocks_table as blocks_table

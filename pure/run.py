@@ -30,6 +30,7 @@ from pure.data.noise import poisson
 from pure.data.splits import Images
 from pure.distributed import Group
 from pure.engine import Diverged, Engine, Stopped, require_validation, score
+from pure.files import write_atomically
 from pure.interruption import StopRequest
 from pure.layers import ProductUnit, ProductUnit2d
 from pure.models import create_model
@@ -47,7 +48,6 @@ from pure.records import (
     RunRecord,
     Times,
     load,
-    write_atomically,
 )
 
 try:

@@ -34,7 +34,6 @@ from pure.records import (
     Unit,
     load,
     load_all,
-    write_atomically,
 )
 
 VERSION_1 = Path(__file__).parent / "records" / "version1.json"
@@ -169,7 +168,6 @@ def test_record_comes_back_from_its_file(record: RunRecord, tmp_path: Path) -> N
     }
     assert path.read_text().endswith("}\n")
     assert list(path.parent.iterdir()) == [path]
-    assert path.stat().st_mode & 0o777 == 0o644
 
 
 def test_every_epoch_has_a_line(tmp_path: Path) -> None:
@@ -440,27 +438,6 @@ def test_load_all_names_the_file_that_is_no_record(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=REFUSED) as raised:
         load_all(tmp_path)
     assert str(raised.value).startswith(str(bad))
-
-
-# Writing
-
-
-def test_write_atomically_keeps_the_old_file_when_it_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "file"
-    write_atomically(path, b"old")
-
-    def crash(_: int) -> None:
-        raise OSError("disk full")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "fsync", crash)
-        with pytest.raises(OSError, match="disk full"):
-            write_atomically(path, b"new")
-    assert path.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [path]
-    write_atomically(path, b"new")
-    assert path.read_bytes() == b"new"
-    assert list(tmp_path.iterdir()) == [path]
 
 
 # The environment
