@@ -32,8 +32,8 @@ def reestimate(
 
     Args:
         network: the network.  Its weights, each module's training mode and its ``momentum`` are as found afterwards.
-        loader: yields images ``(N, C, H, W)``, alone or first in a tuple or list, as a
-            :class:`pure.data.DeviceLoader` does.
+        loader: yields images ``(N, C, H, W)``, alone or first in a tuple or list, as those of
+            :func:`pure.data.loaders.make_loader` do.
         device: where the images are moved to; None is the device of the statistics.
 
     Raises:
