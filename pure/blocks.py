@@ -16,7 +16,16 @@ from torchvision.models.resnet import BasicBlock
 
 from pure.layers import ProductUnit2d
 
-__all__ = ["BasicBlock", "ProductUnitBlock", "Shortcut", "ShortcutA", "UnitNorm", "Units", "shortcut_b"]
+__all__ = [
+    "BasicBlock",
+    "GlobalAvgPool2d",
+    "ProductUnitBlock",
+    "Shortcut",
+    "ShortcutA",
+    "UnitNorm",
+    "Units",
+    "shortcut_b",
+]
 
 Shortcut = Literal["A", "B"]
 Units = Literal["second", "first", "both"]
@@ -128,6 +137,24 @@ def shortcut_b(inplanes: int, planes: int, stride: int) -> nn.Sequential:
     Input ``(N, inplanes, H, W)``, output ``(N, planes, H / stride, W / stride)``.
     """
     return nn.Sequential(nn.Conv2d(inplanes, planes, 1, stride=stride, bias=False), nn.BatchNorm2d(planes))
+
+
+class GlobalAvgPool2d(nn.AdaptiveAvgPool2d):
+    """The mean over the pixels, with a gradient that lies in memory as the feature maps do.
+
+    Input ``(N, C, H, W)``, output ``(N, C, 1, 1)``.  Numbers are those of ``nn.AdaptiveAvgPool2d(1)``, but that one's
+    gradient is always contiguous.  In a network in channels_last without a ReLU nothing turns it, and the gradient of
+    BN, slow where two formats meet, meets them in the whole last stage.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Feature maps ``(N, C, H, W)`` to their means ``(N, C, 1, 1)``."""
+        if x.ndim == 4 and x.stride(1) == 1:  # channels_last: taken as (N, H, W, C), in which a mean is expanded back
+            return x.permute(0, 2, 3, 1).mean((1, 2))[..., None, None]
+        return super().forward(x)
 
 
 SHORTCUTS: dict[str, Callable[[int, int, int], nn.Module]] = {"A": ShortcutA, "B": shortcut_b}

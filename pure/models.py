@@ -22,6 +22,7 @@ from pure.blocks import (
     SHORTCUTS,
     BasicBlock,
     BlockFactory,
+    GlobalAvgPool2d,
     ProductUnitBlock,
     Shortcut,
     UnitNorm,
@@ -147,7 +148,7 @@ class ResidualNetwork(nn.Module):
         for i, stage in enumerate(self.stages):
             inplanes, stride = (widths[i - 1], 2) if i else (widths[0], 1)
             self.add_module(stage, make_stage(block, inplanes, widths[i], blocks[i], stride, shortcut))
-        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.avgpool = GlobalAvgPool2d()
         self.fc = nn.Linear(widths[-1], num_classes)
         initialise_convolutions(self)
 

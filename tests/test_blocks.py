@@ -11,7 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from pure import ProductUnit2d
-from pure.blocks import SHORTCUTS, BasicBlock, ProductUnitBlock, ShortcutA, make_stage, shortcut_b
+from pure.blocks import (
+    SHORTCUTS,
+    BasicBlock,
+    GlobalAvgPool2d,
+    ProductUnitBlock,
+    ShortcutA,
+    make_stage,
+    shortcut_b,
+)
 
 BN = 1 / math.sqrt(1 + 1e-5)  # what batch normalisation does in evaluation mode before any training
 
@@ -101,3 +109,20 @@ def test_only_the_first_block_of_a_stage_changes_the_shape(block: Any) -> None:
     assert make_stage(block, 4, 4, 1, 1, "B")[0].downsample is None
     assert make_stage(block, 4, 8, 1, 1, "A")[0].downsample is not None
     assert make_stage(block, 4, 4, 1, 2, "A")[0].downsample is not None
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_pool_is_the_mean_and_its_gradient_lies_as_its_input(layout: torch.memory_format) -> None:
+    x = torch.randn(2, 5, 4, 3, dtype=torch.double).contiguous(memory_format=layout).requires_grad_()
+    laid_out = []
+    inside = x * 1
+    inside.register_hook(lambda grad: laid_out.append(grad.stride()))
+    pooled = GlobalAvgPool2d()(inside)
+    torch.testing.assert_close(pooled, nn.AdaptiveAvgPool2d(1)(x))
+    weights = torch.arange(10.0).view(2, 5, 1, 1)
+    (pooled * weights).sum().backward()
+    assert laid_out == [x.stride()]
+    assert x.grad is not None
+    torch.testing.assert_close(x.grad, (weights / 12).expand_as(x).double())
+    per_image = torch.func.vmap(GlobalAvgPool2d())(x.detach())  # (C, H, W) each
+    torch.testing.assert_close(per_image, pooled.detach())
