@@ -7,6 +7,7 @@ parameter, shifted by a small constant".  There is no bias, no activation and no
 
 from __future__ import annotations
 
+import functools
 import math
 import numbers
 from collections.abc import Callable
@@ -36,9 +37,34 @@ _EXPECTED_THRESHOLD = (
 )
 
 
-class _ThresholdedUnit(nn.Module):
-    """What both product units share: the exponents, the threshold and their initialisation."""
+def at_own_precision(forward: Callable[[Any, Tensor], Tensor]) -> Callable[[Any, Tensor], Tensor]:
+    """A unit's ``forward`` under an autocast of its own where ``precision`` is set, whatever autocast is around it.
 
+    What autocast has lowered before is widened again, to the dtype of the exponents.
+    """
+
+    @functools.wraps(forward)
+    def at_precision(unit: Any, x: Tensor) -> Tensor:
+        precision = unit.precision
+        if precision is None:
+            return forward(unit, x)
+        if x.dtype in (torch.float16, torch.bfloat16):
+            x = x.to(unit.weight.dtype)
+        lowered = precision != torch.float32
+        with torch.autocast(x.device.type, precision if lowered else None, enabled=lowered):
+            return forward(unit, x)
+
+    return at_precision
+
+
+class _ThresholdedUnit(nn.Module):
+    """What both product units share: the exponents, the threshold, their initialisation and the precision.
+
+    Attributes:
+        precision: as of :class:`ProductUnit`; may be set at any time, and is no part of the state.
+    """
+
+    precision: torch.dtype | None = None
     weight: nn.Parameter
     theta: nn.Parameter | None
     fixed_threshold: Tensor | None
@@ -51,6 +77,7 @@ class _ThresholdedUnit(nn.Module):
         granularity: Granularity,
         eps: float,
         init_a: float,
+        precision: torch.dtype | None,
     ) -> None:
         super().__init__()
         name = type(self).__name__
@@ -64,6 +91,7 @@ class _ThresholdedUnit(nn.Module):
         self.granularity = granularity
         self.eps = eps
         self.init_a = init_a
+        self.precision = _require_precision(name, precision)
         self.weight = nn.Parameter(weight)
         shape = () if granularity == "layer" else (inputs,)
         if isinstance(threshold, str):
@@ -108,6 +136,7 @@ class _ThresholdedUnit(nn.Module):
             "granularity": (self.granularity, "layer"),
             "eps": (self.eps, 1e-7),
             "init_a": (self.init_a, 5.0),
+            "precision": (self.precision, None),
         }
         return "".join(f", {name}={value!r}" for name, (value, default) in settings.items() if value != default)
 
@@ -127,6 +156,8 @@ class ProductUnit(_ThresholdedUnit):
         granularity: one threshold for the whole ``"layer"``, or one for each input (``"channel"``).
         eps: constant added to the activation, so that the threshold stays positive.
         init_a: the argument ``a`` of :func:`torch.nn.init.kaiming_uniform_` for the exponents.
+        precision: dtype in which the sum is computed that is the exponent of the product, ``torch.float32``,
+            ``torch.bfloat16`` or ``torch.float16``, whatever autocast is around; None follows autocast.
         device: where the parameters are made.
         dtype: their floating-point dtype.
 
@@ -143,15 +174,17 @@ class ProductUnit(_ThresholdedUnit):
         granularity: Granularity = "layer",
         eps: float = 1e-7,
         init_a: float = 5.0,
+        precision: torch.dtype | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         _require_at_least(1, type(self).__name__, in_features=in_features, out_features=out_features)
         weight = torch.empty(out_features, in_features, device=device, dtype=dtype)
-        super().__init__(weight, in_features, threshold, granularity, eps, init_a)
+        super().__init__(weight, in_features, threshold, granularity, eps, init_a, precision)
         self.in_features = in_features
         self.out_features = out_features
 
+    @at_own_precision
     def forward(self, x: Tensor) -> Tensor:
         """Products of powers of ``x``, shape ``(..., in_features)`` to ``(..., out_features)``."""
         return product_unit(x, self.weight, self.threshold)
@@ -180,6 +213,7 @@ class ProductUnit2d(_ThresholdedUnit):
         granularity: one threshold for the whole ``"layer"``, or one for each input ``"channel"``.
         eps: as of :class:`ProductUnit`.
         init_a: as of :class:`ProductUnit`.
+        precision: as of :class:`ProductUnit`.
         device: where the parameters are made.
         dtype: their floating-point dtype.
 
@@ -202,6 +236,7 @@ class ProductUnit2d(_ThresholdedUnit):
         granularity: Granularity = "layer",
         eps: float = 1e-7,
         init_a: float = 5.0,
+        precision: torch.dtype | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -211,7 +246,7 @@ class ProductUnit2d(_ThresholdedUnit):
             raise ValueError(f"{name}: unknown padding_mode {padding_mode!r}; expected 'ones' or 'threshold'")
         kernel = _pair(kernel_size)
         weight = torch.empty(out_channels, in_channels // groups, *kernel, device=device, dtype=dtype)
-        super().__init__(weight, in_channels, threshold, granularity, eps, init_a)
+        super().__init__(weight, in_channels, threshold, granularity, eps, init_a, precision)
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.kernel_size = kernel
@@ -221,6 +256,7 @@ class ProductUnit2d(_ThresholdedUnit):
         self.groups = groups
         self.padding_mode = padding_mode
 
+    @at_own_precision
     def forward(self, x: Tensor) -> Tensor:
         """Products over windows of ``x``, shape ``(N, in_channels, H, W)`` to ``(N, out_channels, H', W')``."""
         return product_unit2d(
@@ -308,3 +344,12 @@ def _fixed_threshold(layer: str, threshold: Any) -> float:
     if not (value > 0 and math.isfinite(value)):
         raise ValueError(f"{layer}: a fixed threshold must be positive and finite, got {value}; the logarithm needs it")
     return value
+
+
+def _require_precision(layer: str, precision: torch.dtype | None) -> torch.dtype | None:
+    if precision not in (None, torch.float32, torch.bfloat16, torch.float16):
+        raise ValueError(
+            f"{layer}: precision must be torch.float32, torch.bfloat16 or torch.float16, or None to follow autocast, "
+            f"got {precision!r}"
+        )
+    return precision

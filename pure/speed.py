@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from pure.complex import ComplexProductUnit, ComplexProductUnit2d
-from pure.layers import ProductUnit, ProductUnit2d
+from pure.layers import ProductUnit, ProductUnit2d, at_own_precision
 from pure.recipes import Precision, Recipe
 
 __all__ = ["Step", "autocast", "grad_scaler", "graphed", "memory_format", "precision", "prepare", "set_unit_precision"]
@@ -112,16 +112,18 @@ def set_unit_precision(network: nn.Module, precision: Precision) -> None:
         network: is changed in place; its state and its names are not.
         precision: ``float32`` and ``tf32`` differ by the process's flags alone, see :func:`precision`.
     """
+    dtype = _LOWERED.get(precision, torch.float32)
     for unit in network.modules():
-        if isinstance(unit, (ProductUnit, ProductUnit2d, ComplexProductUnit, ComplexProductUnit2d)):
-            unit.forward = partial(_at_precision, unit, _LOWERED.get(precision))  # type: ignore[method-assign]
+        if isinstance(unit, (ProductUnit, ProductUnit2d)):
+            unit.precision = dtype
+        elif isinstance(unit, (ComplexProductUnit, ComplexProductUnit2d)):  # has no precision of its own
+            unit.precision = dtype  # type: ignore[assignment]
+            unit.forward = partial(_forward_at_precision, unit)  # type: ignore[method-assign]
 
 
-def _at_precision(unit: nn.Module, lowered: torch.dtype | None, x: Tensor) -> Tensor:
-    """The unit's own forward under an autocast of its own."""
-    x = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-    with torch.autocast(x.device.type, lowered, enabled=lowered is not None):
-        return type(unit).forward(unit, x)  # type: ignore[no-any-return]
+@at_own_precision
+def _forward_at_precision(unit: nn.Module, x: Tensor) -> Tensor:
+    return type(unit).forward(unit, x)  # type: ignore[no-any-return]
 
 
 def graphed(step: Step, network: nn.Module, device: torch.device) -> Step:

@@ -33,7 +33,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pure.functional import PaddingMode, _clamped_padding, _images, _log_clamped, _require_threshold, _tau, _vectors
-from pure.layers import ProductUnit, ProductUnit2d
+from pure.layers import ProductUnit, ProductUnit2d, at_own_precision
 
 __all__ = ["StabilisedProductUnit", "StabilisedProductUnit2d", "stabilised_product_unit", "stabilised_product_unit2d"]
 
@@ -152,6 +152,7 @@ class StabilisedProductUnit(ProductUnit):
         self.smoothness = smoothness
         self.bound = bound
 
+    @at_own_precision
     def forward(self, x: Tensor) -> Tensor:
         """Bounded products of powers of ``x``, shape ``(..., in_features)`` to ``(..., out_features)``."""
         return stabilised_product_unit(x, self.weight, self.threshold, self.smoothness, self.bound)
@@ -192,6 +193,7 @@ class StabilisedProductUnit2d(ProductUnit2d):
         self.smoothness = smoothness
         self.bound = bound
 
+    @at_own_precision
     def forward(self, x: Tensor) -> Tensor:
         """Bounded products over windows of ``x``, ``(N, in_channels, H, W)`` to ``(N, out_channels, H', W')``."""
         return stabilised_product_unit2d(

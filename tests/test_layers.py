@@ -6,6 +6,7 @@ import copy
 import io
 import itertools
 import math
+import pickle
 from typing import Any
 
 import numpy as np
@@ -418,3 +419,30 @@ def test_bad_inputs_reach_the_message_of_the_function() -> None:
         ProductUnit2d(6, 4, 3)(torch.ones(2, 5, 5, 5))
     with pytest.raises(TypeError, match=r"product_unit2d: expected a real floating-point tensor, got torch\.int64"):
         ProductUnit2d(6, 4, 3)(torch.ones(2, 6, 5, 5, dtype=torch.int64))
+
+
+# The unit's own precision
+
+
+@pytest.mark.parametrize("precision", [None, torch.float32, torch.bfloat16])
+def test_precision_survives_copies_and_is_not_in_the_state(precision: torch.dtype | None) -> None:
+    torch.manual_seed(0)
+    unit = ProductUnit2d(3, 5, 3, precision=precision)
+    assert list(unit.state_dict()) == list(ProductUnit2d(3, 5, 3).state_dict())
+    assert ("precision=torch.bfloat16" in repr(unit)) == (precision == torch.bfloat16)
+    x = torch.rand(2, 3, 6, 6)
+    with torch.autocast("cpu", precision, enabled=precision == torch.bfloat16):
+        expected = product_unit2d(x, unit.weight, unit.threshold)
+    for each in (unit, copy.deepcopy(unit), pickle.loads(pickle.dumps(unit))):
+        assert torch.equal(each(x), expected)
+        with torch.autocast("cpu", torch.float16):  # follows what is around it only where it has none of its own
+            assert torch.equal(each(x), expected) == (precision is not None)
+    copied = copy.deepcopy(unit)
+    copied.precision = torch.float16
+    assert unit.precision is precision  # a copy is another unit
+
+
+def test_unknown_precision_is_refused() -> None:
+    message = r"ProductUnit: precision must be torch.float32, .* or None to follow autocast, got torch.float64"
+    with pytest.raises(ValueError, match=message):
+        ProductUnit(3, 5, precision=torch.float64)
