@@ -19,7 +19,6 @@ import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.error import URLError
 
 import numpy as np
 import torch
@@ -28,8 +27,8 @@ from torchvision.datasets import CIFAR10
 from torchvision.datasets.utils import check_integrity
 
 from pure.data.folders import FolderImages, Unreadable, UnreadableImageError
-from pure.data.official import hold_out
-from pure.data.root import data_root, missing, unreachable, writable_folder
+from pure.data.official import get, hold_out
+from pure.data.root import data_root, missing, writable_folder
 from pure.data.splits import ImageSet, Splits
 
 __all__ = ["CLASSES", "cifar10", "download", "verify"]
@@ -39,6 +38,7 @@ CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hors
 _VARIANTS = {".jpg": "cifar10-jpeg", ".jpeg": "cifar10-jpeg", ".png": "cifar10-png"}
 _PER_CLASS = {"train": 5000, "test": 1000}
 _SHAPE = (3, 32, 32)
+_ON_DISK = 170_498_071 + 60_000 * 3 * 32 * 32  # bytes: the archive, and the pixels unpacked
 
 
 @dataclass(frozen=True)
@@ -97,11 +97,8 @@ def download(root: str | Path | None = None) -> Path:
         OSError: the folder cannot be written to, or the disk is full.
     """
     folder = data_root(root)
-    try:
-        CIFAR10(folder, download=True)
-    except (RuntimeError, URLError) as error:
-        raise unreachable("CIFAR-10", CIFAR10.url, folder / str(CIFAR10.base_folder), error) from error
-    return folder / str(CIFAR10.base_folder)
+    target = folder / str(CIFAR10.base_folder)
+    return get("CIFAR-10", lambda: CIFAR10(folder, download=True), CIFAR10.url, target, _ON_DISK)
 
 
 def verify(root: str | Path | None = None, variant: str | None = None, unreadable: Unreadable = "error") -> str:

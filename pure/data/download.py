@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from pure.data.root import ROOT_VARIABLE
 
-__all__ = ["ChecksumError", "fetch", "file_sha256", "locked", "require_space", "unwritable"]
+__all__ = ["ChecksumError", "disk_full", "fetch", "file_sha256", "locked", "require_space", "unwritable"]
 
 _BLOCK = 1 << 20
 _BUSY = (408, 425, 429, 500, 502, 503, 504)  # statuses that pass: the request may be repeated
@@ -156,6 +156,11 @@ def require_space(folder: Path, needed: int, what: str) -> None:
         )
 
 
+def disk_full(error: OSError) -> bool:
+    """Whether the disk, or the user's share of it, is full."""
+    return error.errno in _FULL
+
+
 def unwritable(path: Path, error: OSError) -> OSError:
     """The same error, with a message that says what to do."""
     return OSError(
@@ -188,9 +193,9 @@ def _transfer(url: str, part: Path, size: int | None, progress: bool | None, tim
                 failures = 1 if have > before else failures + 1
                 if failures > retries:
                     raise ConnectionError(
-                        f"cannot download {url}: {interruption}, {failures} times in a row; {have:,} bytes are kept "
-                        f"in {part}. Run it again to go on, or get the file elsewhere and save it as "
-                        f"{part.with_suffix('')}"
+                        f"cannot download {url}: {interruption}, {failures} times in a row; "
+                        + (f"{have:,} bytes are kept in {part}. Run it again to go on" if have else "try again later")
+                        + f", or get the file elsewhere and save it as {part.with_suffix('')}"
                     ) from interruption
                 pause = min(interruption.pause or 2.0 ** (failures - 1), _LONGEST_PAUSE)
                 bar.set_postfix_str(f"{interruption}; again in {pause:.0f} s")
@@ -274,7 +279,7 @@ def _receive(response: Any, part: Path, have: int, total: int | None, bar: tqdm[
 
 
 def _not_written(part: Path, have: int, total: int | None, error: OSError) -> OSError:
-    if error.errno not in _FULL:
+    if not disk_full(error):
         return unwritable(part, error)
     missing = "the rest" if total is None else f"another {total - have:,} bytes"
     return OSError(

@@ -11,14 +11,13 @@ import hashlib
 import struct
 import zlib
 from pathlib import Path
-from urllib.error import URLError
 
 import torch
 from torch import Tensor
 from torchvision.datasets import FashionMNIST
 
-from pure.data.official import hold_out
-from pure.data.root import data_root, missing, unreachable
+from pure.data.official import get, hold_out
+from pure.data.root import data_root, missing
 from pure.data.splits import ImageSet, Splits
 
 __all__ = ["CLASSES", "download", "fashion_mnist"]
@@ -33,6 +32,8 @@ _FILES = {
 }
 """SHA-256 of the unpacked files.  Debian packs the same bytes otherwise, so that the published MD5 of the packed files
 do not hold for them."""
+
+_ON_DISK = 30_878_645 + 70_000 * 28 * 28  # bytes: the four files, and the pixels unpacked
 
 _DEBIAN = (Path("/usr/share/datasets/fashion-mnist"), Path("/usr/share/dataset-fashion-mnist"))
 """Where Debian's package may put the files."""
@@ -79,12 +80,9 @@ def download(root: str | Path | None = None) -> Path:
         ConnectionError: the server cannot be reached, or sends another file.
         OSError: the folder cannot be written to, or the disk is full.
     """
-    target = data_root(root) / "FashionMNIST" / "raw"
-    try:
-        FashionMNIST(data_root(root), download=True)
-    except (RuntimeError, URLError) as error:
-        raise unreachable("Fashion-MNIST", FashionMNIST.mirrors[0], target, error) from error
-    return target
+    folder = data_root(root)
+    target = folder / "FashionMNIST" / "raw"
+    return get("Fashion-MNIST", lambda: FashionMNIST(folder, download=True), FashionMNIST.mirrors[0], target, _ON_DISK)
 
 
 def _find(root: Path) -> Path:

@@ -1,12 +1,51 @@
-"""Data sets that come divided into training and test set: whether a part of the training set is held out."""
+"""Data sets that come divided into training and test set, and that torchvision downloads."""
 
 from __future__ import annotations
 
+import http.client
+from collections.abc import Callable
+from pathlib import Path
+from urllib.error import URLError
+
 import torch
 
+from pure.data.download import disk_full, unwritable
+from pure.data.root import unreachable
 from pure.data.splits import ImageSet, Splits, holdout
 
-__all__ = ["hold_out"]
+__all__ = ["get", "hold_out"]
+
+
+def get(title: str, download: Callable[[], object], source: str, target: Path, size: int) -> Path:
+    """Let torchvision download a data set.
+
+    Args:
+        title: the data set, as people know it.
+        download: calls torchvision; nothing is got again that is there and whole.
+        source: the address, for an error.
+        target: the folder where the files will lie.
+        size: bytes that the files take at least, packed and unpacked.
+
+    Returns:
+        The target.
+
+    Raises:
+        ConnectionError: the server cannot be reached, breaks off, or sends another file.
+        OSError: the folder cannot be written to, or the disk is full.
+    """
+    try:
+        download()
+    except (RuntimeError, URLError, ConnectionError, TimeoutError, http.client.HTTPException) as error:
+        raise unreachable(title, source, target, error) from error
+    except OSError as error:
+        if disk_full(error):
+            raise OSError(
+                error.errno,
+                f"the disk is full: {title} takes at least {size:,} bytes in {target}; free as much, or choose another "
+                "folder (--root), and run it again: what is not whole is got anew",
+            ) from error
+        raise unwritable(target, error) from error
+    return target
 
 
 def hold_out(
