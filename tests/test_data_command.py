@@ -50,6 +50,27 @@ def test_unknown_names_and_options_are_answered_with_the_nearest() -> None:
         data.load("cifar10", x=1)
 
 
+@pytest.mark.parametrize(
+    ("name", "option", "value", "message"),
+    [
+        ("digits", "split_seed", "abc", "input should be a valid integer, .*; its default is 0"),
+        ("digits", "fractions", 0.5, r"input should be a valid tuple; its default is \(0.6, 0.2, 0.2\)"),
+        ("digits", "fractions", (0.5, 0.5), "field required"),
+        ("cifar10", "unreadable", "ignore", "input should be 'error' or 'skip'"),
+        ("galaxy10-synthetic", "size", 64.5, "input should be a valid integer"),
+    ],
+)
+def test_an_option_of_another_type_is_refused(name: str, option: str, value: object, message: str) -> None:
+    with pytest.raises(ValueError, match=rf"^option '{option}' of data set '{name}' cannot be .*: {message}"):
+        data.load(name, **{option: value})
+
+
+def test_options_from_json_are_brought_to_their_type(tmp_path: Path) -> None:
+    splits = data.load("digits", tmp_path, fractions=[0.6, 0.2, 0.2], split_seed=0)
+    assert splits.fingerprint == data.digits().fingerprint
+    assert [path.name for path in (tmp_path / "splits").iterdir()] == ["digits.json"]  # nothing but defaults
+
+
 def test_options_are_those_of_the_data_sets_own_function() -> None:
     assert data.list_options("digits") == {"split_seed": 0, "fractions": (0.6, 0.2, 0.2)}
     assert data.list_options("cifar10")["holdout"] == 0
@@ -198,6 +219,10 @@ def test_what_is_not_there_is_exit_code_3(tmp_path: Path, capsys: pytest.Capture
         (["digit"], "unknown data set 'digit'; did you mean 'digits'?"),
         (["digits", "--stats", "--option", "split_seed"], "--option expects NAME=VALUE, got 'split_seed'"),
         (["digits", "--stats", "--option", "seed=1"], "'digits' has no option 'seed'; it has split_seed, fractions"),
+        (
+            ["digits", "--stats", "--option", "fractions=0.5"],
+            "option 'fractions' of data set 'digits' cannot be 0.5: in",
+        ),
         (["imagenet", "--download"], "cannot be downloaded by a program: ask for access at https://image-net.org"),
         (["cifar10", "--verify", "--option", "holdout=2"], "--verify of cifar10 reads all files: it takes no option"),
     ],
@@ -207,6 +232,16 @@ def test_a_wrong_command_is_exit_code_2(
 ) -> None:
     assert main([*arguments, "--root", str(tmp_path)]) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["digits"], ["fashion-mnist", "--download"], ["--list"]])
+def test_an_option_is_not_ignored_where_it_has_no_effect(
+    capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([*arguments, "--option", "split_seed=1"])
+    assert ended.value.code == 2
+    assert "--option goes with the --stats or --verify of a data set" in capsys.readouterr().err
 
 
 def test_download_calls_the_data_sets_own(

@@ -10,8 +10,11 @@ import dataclasses
 import difflib
 import inspect
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
 
 from pure.data.catalogue import CATALOGUE, Description, describe
 from pure.data.digits import digits
@@ -28,6 +31,7 @@ __all__ = [
     "Joined",
     "Splits",
     "Subset",
+    "check_options",
     "data_root",
     "describe",
     "digits",
@@ -56,12 +60,37 @@ def list_options(name: str) -> dict[str, Any]:
     return {parameter.name: parameter.default for parameter in parameters if parameter.name != "root"}
 
 
+def check_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options, each as the type that the data set's own function declares: a list where that expects a tuple.
+
+    Raises:
+        ValueError: the name or an option is unknown (the nearest and the known ones are named), or of another type.
+    """
+    known, types = list_options(name), get_type_hints(describe(name).function)
+    checked = {}
+    for option, value in options.items():
+        if option not in known:
+            nearest = difflib.get_close_matches(option, known, n=1)
+            hint = f"did you mean {nearest[0]!r}? " if nearest else ""
+            raise ValueError(f"data set {name!r} has no option {option!r}; {hint}it has {', '.join(known) or 'none'}")
+        try:
+            checked[option] = TypeAdapter(types[option]).validate_python(value)
+        except ValidationError as error:
+            reason = error.errors()[0]["msg"]
+            raise ValueError(
+                f"option {option!r} of data set {name!r} cannot be {value!r}: {reason[:1].lower()}{reason[1:]}; its "
+                f"default is {known[option]!r}"
+            ) from None
+    return checked
+
+
 def load(name: str, root: str | Path | None = None, **options: Any) -> Splits:
     """A data set by name.
 
     Where the root is a folder that can be written to, the division is written down in its folder ``splits``: the rows
     of each part, the statistics for normalisation, a hash over the content.  The next load takes the statistics from
-    there, and refuses another content.
+    there, and refuses another content.  The root of an ``image-folder`` is the tree itself, so its ``splits`` lie
+    beside ``train``, and move with the images.
 
     Args:
         name: one of :func:`list_datasets`.
@@ -70,20 +99,16 @@ def load(name: str, root: str | Path | None = None, **options: Any) -> Splits:
         **options: what the data set's own function takes, such as ``split_seed``; see :func:`list_options`.
 
     Raises:
-        ValueError: the name or an option is unknown (the nearest and the known ones are named), or the files are not
-            what they should be, or not those that were divided before.
+        ValueError: the name or an option is unknown (the nearest and the known ones are named) or of a wrong type, or
+            the files are not what they should be, or not those that were divided before.
         FileNotFoundError: the files are not there; the message says how to get them.
     """
-    known = list_options(name)
-    for option in options:
-        if option not in known:
-            nearest = difflib.get_close_matches(option, known, n=1)
-            hint = f"did you mean {nearest[0]!r}? " if nearest else ""
-            raise ValueError(f"data set {name!r} has no option {option!r}; {hint}it has {', '.join(known) or 'none'}")
+    options = check_options(name, options)
     folder, function = data_root(root), describe(name).function
     where = {"root": folder} if "root" in inspect.signature(function).parameters else {}
     splits = function(**where, **options)
-    changed = {option: value for option, value in options.items() if value != known[option]}
+    defaults = list_options(name)
+    changed = {option: value for option, value in options.items() if value != defaults[option]}
     return _written_down(splits, folder, changed)
 
 

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from pure.data import list_datasets, list_options, load
+from pure.data import check_options, list_datasets, load
 from pure.data.catalogue import CATALOGUE, Description, describe, imported
 from pure.data.folders import UnreadableImageError
 from pure.data.root import ROOT_VARIABLE, data_root
@@ -38,6 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     if given.json and (given.download or given.verify):
         parser.error("--json goes with the list, the state and --stats")
+    if given.option and not (given.name and (given.verify or given.stats)):
+        parser.error("--option goes with the --stats or --verify of a data set")
     root = data_root(given.root)
     try:
         if given.name is None or given.list:
@@ -94,20 +96,17 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _options(name: str, settings: Sequence[str]) -> dict[str, Any]:
-    """The options of a data set from the command line.  Raises ValueError for one that it does not have."""
+    """The options of a data set from the command line.  Raises ValueError for one unknown or of a wrong type."""
     options = {}
-    known = list_options(name) if settings else {}
     for text in settings:
         option, equals, value = text.partition("=")
         if not equals:
             raise ValueError(f"--option expects NAME=VALUE, got {text!r}; for example --option holdout=5000")
-        if option not in known:
-            raise ValueError(f"data set {name!r} has no option {option!r}; it has {', '.join(known) or 'none'}")
         try:
             options[option] = ast.literal_eval(value)
         except (ValueError, SyntaxError):
             options[option] = value  # a word
-    return options
+    return check_options(name, options) if options else {}
 
 
 def _list(root: Path) -> list[dict[str, Any]]:
