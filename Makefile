@@ -18,7 +18,7 @@ export OMP_NUM_THREADS ?= 1
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help book test lint format store lock clean
+.PHONY: help book test bench lint format store lock clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -33,6 +33,10 @@ book: $(INSTALLED) ## train the book's small networks, execute its notebooks, bu
 test: book ## build the book, then test the package, the notebooks and the pages
 	@echo "==> Testing (minutes; the browser test is skipped where there is no Chromium)"
 	$(BIN)/python -m pytest $(ARGS)
+
+bench: $(INSTALLED) ## measure the networks' speed on this machine, into _build/benchmarks; ARGS=--quick: a minute
+	@echo "==> Measuring (up to ten minutes; nothing else should run meanwhile)"
+	$(BIN)/python benchmarks/bench.py --out _build/benchmarks $(ARGS)
 
 lint: $(INSTALLED) ## check style, format and types
 	@echo "==> Checking style, format and types (seconds; longer the first time, when mypy reads PyTorch)"

@@ -11,30 +11,19 @@ import json
 import os
 import platform
 import random
-import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from pure.benchmarks import Ratio, ratio
+
 __all__ = ["Ratio", "kept_bytes", "machine", "paired", "ratio", "write"]
 
 Times = dict[str, list[float]]
-
-
-class Ratio(NamedTuple):
-    """The median over the rounds of a quotient of two times, with its quartiles."""
-
-    median: float
-    low: float
-    high: float
-    rounds: int
-
-    def __str__(self) -> str:
-        return f"{self.median:.2f} [{self.low:.2f}, {self.high:.2f}]"
 
 
 def paired(
@@ -68,15 +57,6 @@ def paired(
         for name in order.sample(list(functions), len(functions)):
             times[name].append(timer(functions[name], repeats[name]))
     return times
-
-
-def ratio(times: Times, name: str, against: str) -> Ratio:
-    """The quotients of two functions' times within each round."""
-    quotients = [ours / theirs for ours, theirs in zip(times[name], times[against], strict=True)]
-    if len(quotients) < 2:
-        return Ratio(quotients[0], quotients[0], quotients[0], 1)
-    low, median, high = statistics.quantiles(quotients, n=4, method="inclusive")
-    return Ratio(median, low, high, len(quotients))
 
 
 def kept_bytes(function: Callable[[], Any], without: Sequence[Tensor] = ()) -> int:

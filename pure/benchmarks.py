@@ -1,0 +1,239 @@
+"""From records of benchmarks (``benchmarks/bench.py``) to the tables and figures of the page on speed.
+
+A ratio is the quotient of two times within one round of one run; a record keeps the seconds of every round, so the
+median and its quartiles are computed here, where they are shown.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import matplotlib.pyplot as plt
+import pandas as pd
+
+from pure.style import COLOURS
+from pure.summary import display_name
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = [
+    "BARS",
+    "Bar",
+    "Ratio",
+    "bars_table",
+    "cases",
+    "epochs_table",
+    "floor_table",
+    "load",
+    "networks_table",
+    "ratio",
+    "ratios_figure",
+]
+
+NOT_MEASURED = "not measured"
+
+Case = Mapping[str, Any]
+"""One thing measured: its settings and what came out, or ``error``."""
+
+
+class Ratio(NamedTuple):
+    """The median over the rounds of a quotient of two times, with its quartiles."""
+
+    median: float
+    low: float
+    high: float
+    rounds: int
+
+    def __str__(self) -> str:
+        return f"{self.median:.2f} [{self.low:.2f}, {self.high:.2f}]"
+
+
+def ratio(times: Mapping[str, Sequence[float]], name: str, against: str) -> Ratio:
+    """The quotients of two functions' times within each round.
+
+    Args:
+        times: seconds for each call, by name, in the order of the rounds.
+        name: the function in the numerator.
+        against: the function in the denominator.
+    """
+    quotients = [ours / theirs for ours, theirs in zip(times[name], times[against], strict=True)]
+    if len(quotients) < 2:
+        return Ratio(quotients[0], quotients[0], quotients[0], 1)
+    low, median, high = statistics.quantiles(quotients, n=4, method="inclusive")
+    return Ratio(median, low, high, len(quotients))
+
+
+@dataclass(frozen=True)
+class Bar:
+    """What is asked for.
+
+    Attributes:
+        text: in words.
+        most: the highest value that meets it.
+        where: settings of the cases that it is about.
+        what: ``"kept"``, ``"plain"`` (operator to plain form), ``"training"`` (PURe to ResNet), or ``"run"``, the
+            seconds of :attr:`epochs` epochs.
+        epochs: of a run.
+    """
+
+    text: str
+    most: float
+    where: Mapping[str, Any]
+    what: str
+    epochs: int = 1
+
+
+_CPU = {"device": "cpu", "part": "networks", "shortcuts": "B"}
+_H100 = {"device": "cuda", "part": "networks", "model": "pure34", "layout": "channels_last", "precision": "bfloat16"}
+
+BARS = (
+    Bar("kept for backward, PURe20, eager", 1.00, {**_CPU, "model": "pure20", "compiled": False}, "kept"),
+    Bar("kept for backward, PURe18, eager", 1.00, {**_CPU, "model": "pure18", "compiled": False}, "kept"),
+    Bar("training step, eager, CPU", 1.15, {**_CPU, "compiled": False}, "training"),
+    Bar("training step, compiled, CPU", 1.00, {**_CPU, "compiled": True}, "training"),
+    Bar("training step, PURe34, eager, GPU", 1.05, {**_H100, "compiled": False}, "training"),
+    Bar("training step, PURe34, compiled, GPU", 1.00, {**_H100, "compiled": True}, "training"),
+    Bar("operator / plain form, training step, eager, GPU", 0.75, {**_H100, "compiled": False}, "plain"),
+    Bar("160 epochs of PURe20, GPU (s)", 150, {"device": "cuda", "part": "epoch", "model": "pure20"}, "run", 160),
+)
+"""What this project asks of the product unit's speed, set before anything was measured."""
+
+
+def load(folder: Path | str) -> list[dict[str, Any]]:
+    """The records of a folder, by file name; those of a CPU first."""
+    records = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(Path(folder).glob("*.json"))]
+    return sorted(records, key=lambda record: str(record["device"]) != "cpu")
+
+
+def cases(records: Iterable[Mapping[str, Any]], **where: Any) -> list[Case]:
+    """All cases that were measured without an error and have these settings."""
+    every = [{"device": record["device"], **case} for record in records for case in record["cases"]]
+    return [case for case in every if "error" not in case and all(case.get(key) == where[key] for key in where)]
+
+
+def value(case: Case, bar: Bar) -> Ratio:
+    """What a case says about a bar."""
+    if bar.what == "kept":
+        kept = case["kept_bytes"]
+        share = kept["pure"] / kept["resnet"]
+        return Ratio(share, share, share, 1)
+    if bar.what == "run":
+        seconds = [bar.epochs * 50_000 / case["images"] * each for each in case["seconds"]["pure"]]
+        return ratio({"run": seconds, "second": [1.0] * len(seconds)}, "run", "second")
+    return ratio(case["seconds"]["training"], "pure", "plain" if bar.what == "plain" else "resnet")
+
+
+def bars_table(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Every bar beside every case that it is about; a bar without any is named as not measured."""
+    rows = []
+    for bar in BARS:
+        for case in cases(records, **bar.where) or [None]:
+            found = value(case, bar) if case else None
+            rows.append(
+                {
+                    "What": bar.text,
+                    "Case": describe(case) if case else "",
+                    "At most": f"{bar.most:g}" if bar.what == "run" else f"{bar.most:.2f}",
+                    "Measured": _figure(found, bar) if found else NOT_MEASURED,
+                    "Met": "" if found is None else "yes" if found.median <= bar.most else "no",
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _figure(found: Ratio, bar: Bar) -> str:
+    if bar.what == "kept":
+        return f"{found.median:.3f}"
+    return f"{found.median:.0f} [{found.low:.0f}, {found.high:.0f}]" if bar.what == "run" else str(found)
+
+
+def describe(case: Case) -> str:
+    """The settings of a case in words."""
+    if case["part"] == "epoch":
+        return f"{display_name(case['model'])}, {case['precision']}, {case['images']:,} images an epoch"
+    words = [display_name(case["model"]), f"{case['batch']} x {case['pixels']} px", case["layout"]]
+    if case["precision"] != "float32":
+        words.append(case["precision"])
+    if case["shortcuts"] != "B":
+        words.append("default shortcuts")
+    return ", ".join([*words, "compiled" if case["compiled"] else "eager"])
+
+
+def networks_table(record: Mapping[str, Any]) -> pd.DataFrame:
+    """All pairs of networks of a record: ratios with their quartiles, and memory."""
+    rows = []
+    for case in cases([record], part="networks"):
+        training, inference = case["seconds"]["training"], case["seconds"]["inference"]
+        row = {
+            "Case": describe(case),
+            "Training step": str(ratio(training, "pure", "resnet")),
+            "Inference": str(ratio(inference, "pure", "resnet")),
+            "Step / plain": str(ratio(training, "pure", "plain")) if "plain" in training else "",
+            "Kept": f"{case['kept_bytes']['pure'] / case['kept_bytes']['resnet']:.3f}" if "kept_bytes" in case else "",
+        }
+        if "peak_bytes" in case:
+            row["Peak"] = f"{case['peak_bytes']['pure'] / case['peak_bytes']['resnet']:.3f}"
+        rows.append(row | {"Rounds": str(len(training["pure"]))})
+    return pd.DataFrame(rows).fillna("")
+
+
+def epochs_table(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """Images a second over whole epochs, loader included, and the ratio of the epochs' times."""
+    rows = []
+    for case in cases(records, part="epoch"):
+        seconds = case["seconds"]
+        row = {"Device": case["device"], "Epoch": describe(case)}
+        for name, family in (("pure", "PURe"), ("resnet", "ResNet")):
+            row[f"{family}, images/s"] = f"{case['images'] / statistics.median(seconds[name]):,.0f}"
+        rows.append(row | {"Time, PURe / ResNet": str(ratio(seconds, "pure", "resnet"))})
+    return pd.DataFrame(rows)
+
+
+def floor_table(record: Mapping[str, Any]) -> pd.DataFrame:
+    """Each pointwise part of a unit: bytes that must move, the time that a copy of them takes, and the time it took."""
+    rows = []
+    for case in cases([record], part="floor"):
+        for name, part in case["parts"].items():
+            took, floor = statistics.median(part["seconds"]), part["bytes"] / case["bytes_per_second"]
+            rows.append(
+                {
+                    "Map": f"{case['batch']} x {case['channels']} x {case['pixels']}²",
+                    "Precision": case["precision"],
+                    "Part": name,
+                    "MB": f"{part['bytes'] / 1e6:.1f}",
+                    "Floor (us)": f"{1e6 * floor:.0f}",
+                    "Took (us)": f"{1e6 * took:.0f}",
+                    "Took / floor": f"{took / floor:.1f}",
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def ratios_figure(record: Mapping[str, Any], mode: str = "training") -> Figure:
+    """The quotient PURe / ResNet of each case: every round a dot, the median a line, its quartiles a bar.
+
+    Args:
+        record: of one machine.
+        mode: ``"training"`` or ``"inference"``.
+    """
+    found = cases([record], part="networks")
+    figure, axes = plt.subplots(figsize=(7.0, 0.7 + 0.3 * max(1, len(found))))
+    for place, case in enumerate(found):
+        times = case["seconds"][mode]
+        quotients = [ours / theirs for ours, theirs in zip(times["pure"], times["resnet"], strict=True)]
+        summary = ratio(times, "pure", "resnet")
+        axes.plot(quotients, [place] * len(quotients), "o", color=COLOURS["pure"], alpha=0.25, markersize=3)
+        axes.plot([summary.low, summary.high], [place, place], color=COLOURS["pure"], linewidth=3, alpha=0.6)
+        axes.plot(summary.median, place, "|", color="black", markersize=11, markeredgewidth=1.6)
+    axes.axvline(1, color=COLOURS["resnet"], linewidth=1)
+    axes.set_yticks(range(len(found)), [describe(case) for case in found])
+    axes.invert_yaxis()
+    axes.grid(axis="y", visible=False)
+    axes.set_xlabel(f"{'training step' if mode == 'training' else mode}: time of PURe / time of ResNet")
+    return figure
