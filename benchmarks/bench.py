@@ -197,7 +197,12 @@ def _release(device: str, minutes: float) -> None:
 
 def _commit() -> str | None:
     try:
-        asked = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent)
+        asked = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+            capture_output=True,
+            text=True,
+            cwd=Path(__file__).parent,
+        )
     except OSError:
         return None
     return asked.stdout.strip() or None

@@ -5,6 +5,7 @@ The images have CIFAR-10's shape, type and number and are made up: what is timed
 
 from __future__ import annotations
 
+import contextlib
 import random
 from typing import Any
 
@@ -47,7 +48,7 @@ def measure(model: str, device: str, images: int, rounds: int, **settings: Any) 
     for name, network in (("pure", model), ("resnet", model.replace("pure", "resnet"))):
         recipe = get_recipe("cifar10", network, epochs=rounds + 1, lr=1e-3, warmup_lr=None, **settings)
         torch.manual_seed(0)
-        group = Group(0, 1, torch.device(device))
+        group = Group(0, 1, torch.device(device, 0))
         engines[name] = Engine(
             pure.create_model(network, 10, shortcut="B").to(device), splits, recipe, 0, group, progress=False
         )
@@ -65,7 +66,5 @@ def _epoch(engine: Engine) -> None:
     def over() -> None:
         raise _EpochIsOver
 
-    try:
+    with contextlib.suppress(_EpochIsOver):  # the epoch is noted: the engine goes on from here
         engine.run(lambda: False, lambda: None, over)
-    except _EpochIsOver:
-        pass  # the epoch is noted: the engine goes on from here

@@ -1,8 +1,8 @@
 """The pointwise parts of a product unit against the time that moving their bytes takes, as a copy in the same run does.
 
-What must move: every number read once and every number written once.  The unit's logarithm reads its input and writes
-the logarithm; its gradient reads the gradient and the logarithm and writes a gradient; the exponential reads and writes,
-and its gradient reads the gradient and the output and writes.
+What must move: every number read once and every number written once.  The logarithm reads its input and writes; its
+gradient reads the gradient and the logarithm and writes a gradient; the exponential reads its input and writes, and its
+gradient reads the gradient and the output and writes.
 """
 
 from __future__ import annotations

@@ -26,11 +26,13 @@ __all__ = [
     "BARS",
     "Bar",
     "Ratio",
+    "bandwidth_table",
     "bars_table",
     "cases",
     "epochs_table",
     "floor_table",
     "load",
+    "machines_table",
     "networks_table",
     "ratio",
     "ratios_figure",
@@ -133,7 +135,8 @@ def bars_table(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """Every bar beside every case that it is about; a bar without any is named as not measured."""
     rows = []
     for bar in BARS:
-        for case in cases(records, **bar.where) or [None]:
+        measured: list[Case | None] = [*cases(records, **bar.where)]
+        for case in measured or [None]:
             found = value(case, bar) if case else None
             rows.append(
                 {
@@ -237,3 +240,45 @@ def ratios_figure(record: Mapping[str, Any], mode: str = "training") -> Figure:
     axes.grid(axis="y", visible=False)
     axes.set_xlabel(f"{'training step' if mode == 'training' else mode}: time of PURe / time of ResNet")
     return figure
+
+
+def machines_table(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """What was measured on what."""
+    rows = []
+    for record in records:
+        found, errors = record["machine"], sum("error" in case for case in record["cases"])
+        loads = [case["load"] for case in record["cases"] if case.get("load") is not None]
+        rows.append(
+            {
+                "Device": found["device"],
+                "Threads": str(found["threads"]),
+                "Cores": str(found["cores"]),
+                "Load": f"{min(loads):.1f} to {max(loads):.1f}" if loads else "",
+                "PyTorch": found["torch"],
+                "CUDA": found["cuda"] or "",
+                "Cases": str(len(record["cases"]) - errors),
+                "Failed": str(errors),
+                "Left out": str(len(record["left_out"])),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def bandwidth_table(record: Mapping[str, Any]) -> pd.DataFrame:
+    """The bandwidth of a copy, and what a unit's maps and the five of a ReLU need of it in a training step."""
+    rows = []
+    for case in cases([record], part="floor"):
+        numbers = case["batch"] * case["channels"] * case["pixels"] ** 2
+        unit = sum(part["bytes"] for part in case["parts"].values())
+        moved = numbers * (2 if case["precision"] in ("float16", "bfloat16") else 4)
+        rows.append(
+            {
+                "Map": f"{case['batch']} x {case['channels']} x {case['pixels']}²",
+                "Precision": case["precision"],
+                "nb (MB)": f"{moved / 1e6:.1f}",
+                "B (GB/s)": f"{case['bytes_per_second'] / 1e9:.1f}",
+                "Unit (us)": f"{1e6 * unit / case['bytes_per_second']:.0f}",
+                "ReLU (us)": f"{1e6 * 5 * moved / case['bytes_per_second']:.0f}",
+            }
+        )
+    return pd.DataFrame(rows)

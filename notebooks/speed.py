@@ -1,0 +1,140 @@
+# ---
+# jupyter:
+#   jupytext:
+#     notebook_metadata_filter: -jupytext.text_representation.jupytext_version,pure
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+#   pure:
+#     depends: ["results/benchmarks/*.json"]
+# ---
+
+# %% [markdown]
+# # Speed and memory
+#
+# What a PURe costs beside the ResNet of the same depth. This page measures nothing: it reads the records that
+# `make bench` wrote on the machines named below.
+#
+# A training step is forward pass, cross-entropy, backward pass and SGD. The networks take turns within one process, in
+# another order each round, and only quotients within a round count: what slows the machine slows both. Each figure is
+# the median over the rounds, in brackets its quartiles. Both families have shortcut B unless a line says *default
+# shortcuts*: then the ResNet for small images has shortcut A, as published {cite}`he2016deep`.
+
+# %%
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+from IPython.display import Markdown, display
+
+from pure import benchmarks, report, style
+
+style.use()
+here = Path.cwd()  # the repository, or a folder in it
+root = next(folder for folder in [here, *here.parents] if (folder / "results/benchmarks").is_dir())
+records = benchmarks.load(root / "results/benchmarks")
+
+
+def show(table):
+    """A table as Markdown."""
+    display(Markdown(report.markdown(table)))
+
+
+show(benchmarks.machines_table(records))
+
+# %% [markdown]
+# ## Against what was asked for
+#
+# The bars were set before the measurements. A case is one size, memory format and precision; a bar that several cases
+# are about must be met by each.
+
+# %%
+show(benchmarks.bars_table(records))
+
+# %% tags=["hide-input"]
+gpus = [record for record in records if record["device"] == "cuda"]
+if not gpus:
+    display(
+        Markdown(
+            "**Not measured.** There is no record of a GPU, so nothing on this page is about one. "
+            "`python benchmarks/bench.py --device cuda --minutes 6 --out results/benchmarks` writes it in one go."
+        )
+    )
+
+# %% [markdown]
+# ## Training step
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Time of a training step, PURe over ResNet, each round a dot"}}
+for record in records:
+    benchmarks.ratios_figure(record, "training")
+    plt.show()
+
+# %% [markdown]
+# **How to read it.** Left of the line, the PURe is faster. Each dot is one round, the bar spans the quartiles, the
+# stroke is the median. Wide clouds are rounds in which another program took the processor from one of the two.
+#
+# ## Inference
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Time of inference, PURe over ResNet, each round a dot"}}
+for record in records:
+    benchmarks.ratios_figure(record, "inference")
+    plt.show()
+
+# %% [markdown]
+# A ReLU at inference is one cheap pass, a logarithm and an exponential are two dearer ones, and no backward pass hides
+# them: the quotient is higher than in training.
+#
+# ## All figures
+#
+# *Step / plain* compares the registered operator with the formulas of {py:mod}`pure.functional`, in the same network.
+# *Kept* is the memory that the forward pass holds for the backward pass, PURe over ResNet, without the weights; it
+# varies with nothing but the shapes. On a GPU, *Peak* is what a step allocates at most.
+
+# %%
+for record in records:
+    show(benchmarks.networks_table(record))
+
+# %% [markdown]
+# ## Whole epochs
+#
+# From the first batch of the loader to the last step, with augmentation, gradient norm and the watch for numbers that
+# are not finite, as {py:func}`pure.train.fit` does it. The images have CIFAR-10's shape and are made up.
+
+# %%
+show(benchmarks.epochs_table(records))
+
+# %% [markdown]
+# ## The memory-bandwidth floor
+#
+# A pointwise operation computes little for each number, so it cannot be faster than the memory that it reads and
+# writes. Let a feature map have $n$ numbers of $b$ bytes, and let the memory move $B$ bytes in a second. Then
+#
+# | part | reads | writes | at least |
+# | :--- | :--- | :--- | :--- |
+# | $\ell = \log\max(x, \tau)$ | $x$ | $\ell$ | $2nb / B$ |
+# | its gradient, $g\,e^{-\ell}$ where $\ell > \log\tau$ | $g$, $\ell$ | $\partial L/\partial x$ | $3nb / B$ |
+# | $y = e^z$ | $z$ | $y$ | $2nb / B$ |
+# | its gradient, $g\,y$ | $g$, $y$ | $\partial L/\partial z$ | $3nb / B$ |
+#
+# In sum $10\,nb/B$ for each product unit and step, in single precision; under autocast the exponential has single
+# precision while the rest has half, so its parts count by their own bytes. A ReLU in the unit's place needs
+# $5\,nb/B$: two maps forward, three backward. The unit's excess cannot be below the difference unless its parts are
+# fused into their neighbours, as a compiler does. $B$ is measured in the same run by a copy that is far larger than the
+# caches, reading and writing counted.
+
+# %%
+for record in records:
+    show(benchmarks.bandwidth_table(record))
+    show(benchmarks.floor_table(record))
+
+# %% [markdown]
+# **How to read it.** On a CPU a map that fits into the cache can be faster than this floor, and the logarithm is
+# several passes over it: the floor is no bound on what the caches hold. On a GPU, each part is one kernel, and whatever
+# is above one is what launching and tiles cost.
+#
+# **What it does not show.** Accuracy, and what a lower precision costs in it. Times on another processor: quotients
+# carry over better than seconds, but with more threads or wider memory the convolutions shrink more than what lies
+# between them.
