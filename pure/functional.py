@@ -214,6 +214,9 @@ def _clamped_padding(
     _require_threshold(threshold, x.shape[-3], where)
     if isinstance(threshold, Tensor) and threshold.ndim == 1:
         threshold = threshold[:, None, None]  # (C, 1, 1): one value per channel
+    elif isinstance(threshold, Tensor) and torch.compiler.is_compiling():
+        # its gradient is then a sum for each channel first, which a compiler puts into the loop of BN's own sums
+        threshold = threshold.expand(x.shape[-3], 1, 1)
     sides = _padding_per_side(weight, stride, padding, dilation, where)
     if padding_mode == "threshold":
         return F.pad(x, sides), threshold, 0  # zeros lie below tau: the clamp lifts them to it

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pure.functional import product_unit, product_unit2d
+from pure import ops
+from pure.functional import PaddingMode, product_unit, product_unit2d
 
 TAU = 0.6931471805599453  # ln 2, where the paper's threshold starts
 Size = int | tuple[int, int]
@@ -421,3 +422,22 @@ def test_padding_that_a_convolution_refuses(settings: dict[str, object], message
 def test_an_unknown_padding_mode() -> None:
     with pytest.raises(ValueError, match="unknown padding_mode 'zeros'; expected 'ones' or 'threshold'"):
         product_unit2d(IMAGE, KERNEL, TAU, padding_mode="zeros")
+
+
+@pytest.mark.parametrize("padding_mode", ["ones", "threshold"])
+def test_compiled_gradients_are_those_of_the_formulas(padding_mode: PaddingMode) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(2, 3, 5, 5, dtype=torch.double)
+    inputs = [x, torch.randn(4, 3, 3, 3, dtype=torch.double), torch.tensor(0.5, dtype=torch.double)]
+    inputs = [each.requires_grad_() for each in inputs]
+
+    def unit(x: Tensor, weight: Tensor, threshold: Tensor) -> Tensor:
+        return product_unit2d(x, weight, threshold, padding=1, padding_mode=padding_mode)
+
+    with ops.disabled():
+        expected = torch.autograd.grad(unit(*inputs).log().square().sum(), inputs)
+    compiled = torch.compile(unit, backend="aot_eager", fullgraph=True)
+    found = torch.autograd.grad(compiled(*inputs).log().square().sum(), inputs)
+    assert expected[2].abs() > 1
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs)

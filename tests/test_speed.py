@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch._dynamo.testing import CompileCounterWithBackend
 
 import pure
 from pure import speed
@@ -53,6 +55,21 @@ def test_compiled_network_keeps_its_names_and_its_logits() -> None:
         assert torch.equal(net(images()), expected)
     assert net._compiled_call_impl is not None  # the call, not the class, is what is compiled
     assert network()._compiled_call_impl is None
+
+
+def test_compiled_once_for_each_size_of_a_batch_and_each_mode(monkeypatch: pytest.MonkeyPatch) -> None:
+    net, counter = network(), CompileCounterWithBackend("aot_eager")
+    monkeypatch.setattr(net, "compile", partial(net.compile, backend=counter))
+    speed.prepare(net, recipe(compile=True), CPU)
+    graphs = []
+    for _ in range(3):  # epochs
+        for size in (4, 4, 3):  # the last batch is smaller
+            net.train()(images()[:size]).sum().backward()
+        with torch.no_grad():
+            for size in (4, 3):
+                net.eval()(images()[:size])
+        graphs.append(counter.frame_count)
+    assert graphs == [4, 4, 4]
 
 
 @pytest.mark.parametrize(
