@@ -484,12 +484,12 @@ def confusion_figure(record: RunRecord) -> Figure:
 
 
 def misclassified_figure(
-    images: Tensor, labels: Tensor, logits: Tensor, classes: Sequence[str], most: int = 16
+    images: Tensor | Sequence[Tensor], labels: Tensor, logits: Tensor, classes: Sequence[str], most: int = 16
 ) -> Figure:
     """The test images that were classified wrongly, the surest errors first.
 
     Args:
-        images: shape ``(N, C, H, W)``, uint8.
+        images: shape ``(N, C, H, W)``, uint8, or as many of ``(C, H, W)``, whose sizes may differ.
         labels: true classes, shape ``(N,)``.
         logits: shape ``(N, classes)``.
         classes: their names.

@@ -618,6 +618,14 @@ def test_misclassified_images_the_surest_first() -> None:
     draw(figure)
 
 
+def test_misclassified_images_may_differ_in_size() -> None:
+    images = [torch.full((3, 2 + row, 4), row, dtype=torch.uint8) for row in range(2)]
+    figure = report.misclassified_figure(images, torch.ones(2).long(), torch.tensor([[1.0, 0.0], [2.0, 0.0]]), "ab")
+    shown = [np.asarray(axes.images[0].get_array()) for axes in figure.axes if axes.images]
+    assert [(array.shape, int(array.max())) for array in shown] == [((3, 4, 3), 1), ((2, 4, 3), 0)]
+    draw(figure)
+
+
 @pytest.mark.parametrize("shape", [(10, 1, 4, 4), (10, 3, 4, 4)])
 def test_misclassified_images_of_a_network_that_diverged(shape: tuple[int, ...]) -> None:
     logits = torch.full((10, 2), math.nan)
