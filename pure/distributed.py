@@ -19,6 +19,7 @@ would have given, because a running average is linear.
 from __future__ import annotations
 
 import functools
+import inspect
 import itertools
 import os
 from collections.abc import Iterator, Mapping
@@ -37,6 +38,13 @@ __all__ = ["Group", "part_momentum", "ranks"]
 _PLACE = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
 _MEETING = ("MASTER_ADDR", "MASTER_PORT")
 
+
+_SYNC_BUFFERS = next(
+    name
+    for name in ("forward_sync_buffers", "broadcast_buffers")
+    if name in inspect.signature(DistributedDataParallel).parameters
+)
+"""What DDP calls copying rank 0's buffers before each step; the second is PyTorch's older name."""
 
 _ENTERED = itertools.count()
 """Numbers the groups that this process was in; its peers count alike."""
@@ -99,7 +107,8 @@ class Group:
             network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
         devices = [self.device.index] if self.device.type == "cuda" else None
         # Its buffers are not copied from rank 0 at each step: average_statistics makes one of all ranks'.
-        return DistributedDataParallel(network, devices, broadcast_buffers=False, gradient_as_bucket_view=True)
+        buffers: dict[str, Any] = {_SYNC_BUFFERS: False}
+        return DistributedDataParallel(network, devices, gradient_as_bucket_view=True, **buffers)
 
     def average_statistics(self, network: nn.Module) -> None:
         """Average the running statistics of batch normalisation over the ranks, in place: before each evaluation."""

@@ -22,7 +22,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, list
     folder = tmp_path_factory.mktemp("ranks")
     environment = {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE")}
     environment |= {"PYTHONPATH": str(TESTS.parent), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-W", "ignore::FutureWarning", str(TESTS / "rank_runs.py"), str(folder)]
+    command = [sys.executable, "-W", "error::FutureWarning:pure", str(TESTS / "rank_runs.py"), str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=600)
     assert done.returncode == 0, done.stderr
     return folder, json.loads(done.stdout), done.stderr
