@@ -11,7 +11,16 @@ import difflib
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from pure.data.augment import parse as parse_augmentation
 from pure.evaluate import PROTOCOLS, Protocol
@@ -69,7 +78,7 @@ class Recipe(BaseModel):
     name: str
     family: Family
     dataset: str
-    data_options: dict[str, str | int | float | bool | None] = {}
+    data_options: dict[str, str | int | float | bool | tuple[float, ...] | None] = {}
     epochs: PositiveInt
     batch_size: PositiveInt
     lr: _Positive
@@ -269,7 +278,22 @@ def get_recipe(name: str, model: str, **overrides: Any) -> Recipe:
         values.pop("data_options", None)  # another data set has other options
     if isinstance(overrides.get("data_options"), dict):
         overrides["data_options"] = {**values.get("data_options", {}), **overrides["data_options"]}
-    return Recipe(name=name, family=family_of(model), **{**values, **overrides})
+    try:
+        return Recipe(name=name, family=family_of(model), **{**values, **overrides})
+    except ValidationError as error:
+        raise ValueError(f"recipe {name!r}: {'; '.join(_faults(error))}") from None
+
+
+def _faults(error: ValidationError) -> list[str]:
+    """What is wrong with each field, in a line, without pydantic's types and addresses."""
+    faults: dict[str, str] = {}
+    for each in error.errors():
+        field = str(each["loc"][0]) if each["loc"] else ""
+        # What a validator of ours raised names the value itself.
+        ours = each.get("ctx", {}).get("error")
+        text = str(ours) if ours is not None else f"{each['msg'][0].lower()}{each['msg'][1:]}, got {each['input']!r}"
+        faults.setdefault(field, f"{field}: {text}" if field else text)  # of the types that a value may have, the first
+    return list(faults.values())
 
 
 def sources(name: str, model: str) -> dict[str, str]:

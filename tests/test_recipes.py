@@ -313,13 +313,19 @@ def test_unknown_field_is_answered_with_the_nearest() -> None:
         ("unit_precision", "double"),
         ("loader", "gpu"),
         ("micro_batches", 0),
-        ("data_options", {"split": (1, 2)}),
+        ("data_options", {"split": {}}),
         ("data_options", "split"),
     ],
 )
 def test_ill_typed_and_impossible_values_are_refused_by_name(field: str, value: Any) -> None:
-    with pytest.raises(ValueError, match=rf"for Recipe\n{field}"):
+    with pytest.raises(ValueError, match=rf"^recipe 'digits': {field}: "):
         get_recipe("digits", "pure", **{field: value})
+
+
+def test_data_options_may_be_several_numbers() -> None:
+    recipe = get_recipe("digits", "pure", data_options={"fractions": (0.5, 0.25, 0.25)})
+    assert recipe.data_options == {"fractions": (0.5, 0.25, 0.25)}
+    assert Recipe.model_validate_json(recipe.model_dump_json()) == recipe
 
 
 def test_a_warm_up_starts_lower() -> None:
