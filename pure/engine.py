@@ -189,13 +189,21 @@ class Engine:
 
     # The training
 
-    def run(self, stop: Callable[[], bool], on_batch: Callable[[], None], on_epoch: Callable[[], None]) -> None:
+    def run(
+        self,
+        stop: Callable[[], bool],
+        on_batch: Callable[[], None],
+        on_epoch: Callable[[], None],
+        validating: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
+    ) -> None:
         """Train to the last epoch.
 
         Args:
             stop: asked behind each batch and each epoch; true on any rank stops all.
             on_batch: called behind each batch.
             on_epoch: called behind each epoch.
+            validating: what each validation is made in; it may be broken off by an exception, and the training can go
+                on from where it began.
 
         Raises:
             Stopped: behind a batch from which the training can go on.
@@ -204,7 +212,7 @@ class Engine:
         with speed.precision(self.recipe, self.group.device):
             while len(self.epochs) < self.recipe.epochs:
                 self._train_epoch(stop, on_batch)
-                self._end_epoch()
+                self._end_epoch(validating)
                 on_epoch()
                 if self.group.any(stop()):
                     raise Stopped
@@ -291,14 +299,15 @@ class Engine:
 
     # Behind an epoch
 
-    def _end_epoch(self) -> None:
+    def _end_epoch(self, validating: Callable[[], contextlib.AbstractContextManager[None]]) -> None:
         """Validate, and note what was measured."""
         clock = time.perf_counter()
         self._require_finite_weights()
         self.group.average_statistics(self.network)
         loss, right, among_five, images, norm, steps = self.group.sum(self.sums).tolist()
         top5 = among_five / images if len(self.splits.classes) > 5 else None
-        validation, reestimated = self._validate()
+        with validating():
+            validation, reestimated = self._validate()
         epoch = Epoch(
             lr=self.optimiser.param_groups[0]["lr"],
             train=Score(loss=loss / images, accuracy=right / images, top5=top5),

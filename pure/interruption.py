@@ -1,7 +1,8 @@
 """Asking a training to stop: by a signal, as Slurm warns with, or by the clock.
 
 Slurm sends SIGTERM before it kills, and with ``--signal=USR1@300`` SIGUSR1 five minutes before; ``scancel`` and
-Kubernetes send SIGTERM too.  Neither interrupts a step: the training looks for them after each one.
+Kubernetes send SIGTERM too.  Neither interrupts a step: the training looks for them after each one.  An evaluation,
+which changes nothing and can take longer than the time that Slurm leaves, is broken off.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-__all__ = ["EXIT_STOPPED", "StopRequest", "stop_requests"]
+__all__ = ["EXIT_STOPPED", "Interrupted", "StopRequest", "stop_requests"]
 
 EXIT_STOPPED = os.EX_TEMPFAIL if hasattr(os, "EX_TEMPFAIL") else 75
 """Exit code of a training that was stopped and can go on: 75, by convention a failure for the time being."""
@@ -22,17 +23,27 @@ EXIT_STOPPED = os.EX_TEMPFAIL if hasattr(os, "EX_TEMPFAIL") else 75
 _SIGNALS = [signal.Signals[name] for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name)]
 
 
+class Interrupted(Exception):
+    """A signal came while something went on that may be broken off."""
+
+
 class StopRequest:
     """Whether the training is to stop; ask by calling it.
 
     Args:
         max_seconds: from now; None is forever.
+
+    Raises:
+        ValueError: they are negative, or no number.
     """
 
     def __init__(self, max_seconds: float | None = None) -> None:
+        if max_seconds is not None and not max_seconds >= 0:  # so written that a NaN is refused
+            raise ValueError(f"max_seconds must be 0 or more, got {max_seconds}; leave it out to train to the end")
         self._max_seconds = max_seconds
         self._until = None if max_seconds is None else time.monotonic() + max_seconds
         self.reason: str | None = None
+        self._interruptible = False
 
     def __call__(self) -> bool:
         """Whether it is."""
@@ -43,6 +54,20 @@ class StopRequest:
     def receive(self, number: int, frame: FrameType | None = None) -> None:
         """Handle a signal."""
         self.reason = f"{signal.Signals(number).name} was received"
+        if self._interruptible:
+            self._interruptible = False  # once: a second signal is not to disturb what is saved then
+            raise Interrupted
+
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Within it, a signal breaks off what goes on, by :class:`Interrupted`; so does one that came just before."""
+        self._interruptible = True
+        try:
+            if self.reason is not None:
+                raise Interrupted
+            yield
+        finally:
+            self._interruptible = False
 
 
 @contextmanager

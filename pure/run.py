@@ -6,6 +6,7 @@ last, so its existence is what tells.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import io
@@ -31,7 +32,7 @@ from pure.data.splits import Images
 from pure.distributed import Group
 from pure.engine import Diverged, Engine, Stopped, require_validation, score
 from pure.files import write_atomically
-from pure.interruption import StopRequest
+from pure.interruption import Interrupted, StopRequest
 from pure.layers import ProductUnit, ProductUnit2d
 from pure.models import create_model
 from pure.monitor import is_absurd
@@ -89,6 +90,10 @@ class Asked:
     model_options: dict[str, Any]
     seed: int
     deterministic: bool
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise ValueError(f"a seed is a whole number from 0, got {self.seed}")
 
     @property
     def title(self) -> str:
@@ -292,21 +297,38 @@ class Run:
 
         try:
             with bar:
-                engine.run(stop, bar.update, on_epoch)
+                engine.run(stop, bar.update, on_epoch, self._interruptible(stop))
         except Diverged as diverged:
             return diverged.divergence
-        except Stopped:
+        except (Stopped, Interrupted):
             saved = self.save() or not self.group.is_main
-            reason = stop.reason or "another process was asked to"
             where = f"stopped {engine.position}" if saved else "stopped without a new checkpoint"
-            raise RunStopped(f"{self.asked.title}: {reason}; {where}; give --resume (resume=True) to go on") from None
+            raise self._stopped(stop, where) from None
         return None
 
-    def finish(self, divergence: Divergence | None) -> RunRecord:
-        """Test, and leave weights and record."""
+    def _interruptible(self, stop: StopRequest) -> Callable[[], contextlib.AbstractContextManager[None]]:
+        """What evaluations are made in: a signal breaks them off, where no other rank would wait for this one."""
+        return stop.interruptible if self.group.world_size == 1 else contextlib.nullcontext
+
+    def _stopped(self, stop: StopRequest, where: str) -> RunStopped:
+        reason = stop.reason or "another process was asked to"
+        return RunStopped(f"{self.asked.title}: {reason}; {where}; give --resume (resume=True) to go on")
+
+    def finish(self, divergence: Divergence | None, stop: StopRequest) -> RunRecord:
+        """Test, and leave weights and record.
+
+        Raises:
+            RunStopped: by a signal in the test, which is made anew when the run goes on from the last checkpoint.
+        """
         asked, engine = self.asked, self.engine
         selected = engine.select() if divergence is None else None
-        test, noisy, protocols = _test(engine) if divergence is None else (None, None, ())
+        test, noisy, protocols = None, None, tuple[Evaluation, ...]()
+        if divergence is None:
+            try:
+                with self._interruptible(stop)():
+                    test, noisy, protocols = _test(engine)
+            except Interrupted:
+                raise self._stopped(stop, "stopped in the test") from None
         weights = _serialise(engine.network)
         record = RunRecord(
             recipe=asked.recipe,

@@ -93,8 +93,9 @@ def fit(
     numbers ends there, and its record says when, where and why.
 
     With ``out``, each epoch ends with a checkpoint.  SIGTERM, SIGUSR1 and ``max_seconds`` write one behind the batch at
-    hand and stop.  A checkpoint that cannot be written, on a full disk say, does not stop the training: the one before
-    stays, and a message is logged.
+    hand and stop; in one process, the signals also break off a validation or the test, which is then made anew.  A
+    checkpoint that cannot be written, on a full disk say, does not stop the training: the one before stays, and a
+    message is logged.
 
     Args:
         recipe: one of :func:`pure.recipes.list_recipes`; PURe and ResNet have values of their own in it.
@@ -146,7 +147,7 @@ def fit(
         run = Run(asked, splits, group, folder, progress)
         run.begin(resume, overwrite)
         divergence = run.train(stop, write_scalars)
-        return group.share(run.finish(divergence))  # type: ignore[no-any-return]
+        return group.share(run.finish(divergence, stop))  # type: ignore[no-any-return]
 
 
 def plan(
@@ -316,10 +317,13 @@ def _parse_setting(flag: str, text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not equals:
         raise ValueError(f"{flag} expects NAME=VALUE, got {text!r}; for example --set lr=0.05 or --option shortcut=A")
+    if value.lower() in ("true", "false"):
+        return name, value.lower() == "true"
     try:
-        return name, ast.literal_eval(value)
+        literal = ast.literal_eval(value)
     except (ValueError, SyntaxError):
         return name, value  # a word
+    return name, tuple(literal) if isinstance(literal, list) else literal
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from training import SMALL, contents
 from pure import models, records
 from pure.checkpoint import LATEST, PREVIOUS, Checkpoints
 from pure.engine import Engine
-from pure.interruption import EXIT_STOPPED, stop_requests
+from pure.interruption import EXIT_STOPPED, Interrupted, stop_requests
 from pure.records import RECORD_NAME, RunRecord
 from pure.train import WEIGHTS_NAME, RunStopped, fit, main
 
@@ -116,21 +116,54 @@ def test_stopped_behind_any_batch_a_run_goes_on_to_the_same_record(
     assert sorted(contents(tmp_path)) == [RECORD_NAME, WEIGHTS_NAME]
 
 
-def test_stopped_in_a_validation_it_goes_on_behind_the_epoch(
+def test_a_signal_breaks_off_a_validation_which_is_then_made_anew(
     undisturbed: RunRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    validate = Engine._validate
+    measure = Engine.measure
 
-    def told(self: Engine) -> Any:
+    def told(self: Engine, *rest: Any) -> Any:
         if len(self.epochs) == 2:
             os.kill(os.getpid(), signal.SIGUSR1)
-        return validate(self)
+            pytest.fail("it went on")
+        return measure(self, *rest)
 
-    monkeypatch.setattr(Engine, "_validate", told)
-    with pytest.raises(RunStopped, match="SIGUSR1 was received; stopped behind epoch 3 of 3; give --resume"):
-        fit_in(tmp_path)
-    monkeypatch.setattr(Engine, "_step", lambda *_: pytest.fail("it trained"))  # only the test is left
+    with monkeypatch.context() as patch:
+        patch.setattr(Engine, "measure", told)
+        with pytest.raises(RunStopped, match="SIGUSR1 was received; stopped in epoch 3 of 3, behind batch 4/4; give"):
+            fit_in(tmp_path)
+    monkeypatch.setattr(Engine, "_step", lambda *_: pytest.fail("it trained"))
+    record = fit_in(tmp_path, resume=True)
+    assert record.outcome() == undisturbed.outcome()
+    assert record.times.interruptions == 1
+
+
+def test_a_signal_breaks_off_the_test_which_is_then_made_anew(
+    undisturbed: RunRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measure = Engine.measure
+
+    def told(self: Engine, *rest: Any) -> Any:
+        if len(self.epochs) == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+            pytest.fail("it went on")
+        return measure(self, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Engine, "measure", told)
+        with pytest.raises(RunStopped, match="SIGTERM was received; stopped in the test; give --resume"):
+            fit_in(tmp_path)
+    assert not (tmp_path / RECORD_NAME).exists()
+    monkeypatch.setattr(Engine, "_step", lambda *_: pytest.fail("it trained"))
     assert fit_in(tmp_path, resume=True).outcome() == undisturbed.outcome()
+
+
+def test_a_second_signal_does_not_disturb_what_the_first_one_has_saved() -> None:
+    with stop_requests() as stop:
+        with pytest.raises(Interrupted), stop.interruptible():
+            os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGUSR1)
+        with pytest.raises(Interrupted), stop.interruptible():  # one that came before counts too
+            pytest.fail("it went on")
 
 
 def test_a_run_that_is_stopped_again_and_again_ends_in_the_same_record(undisturbed: RunRecord, tmp_path: Path) -> None:

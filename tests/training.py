@@ -27,7 +27,7 @@ def pure8(num_classes: int, in_channels: int, **unit: Any) -> nn.Module:
 
 
 def resnet8(num_classes: int, in_channels: int) -> nn.Module:
-    sizes = {"num_classes": num_classes, "in_channels": in_channels}
+    sizes: dict[str, Any] = {"num_classes": num_classes, "in_channels": in_channels}
     return ResidualNetwork(BasicBlock, [1, 1, 1], shortcut="A", activation=nn.ReLU, **sizes)
 
 
