@@ -15,12 +15,13 @@ from torchvision.transforms.v2 import functional as TF
 
 from pure.data.augment import _resize_windows, parse
 
-KNOWN = "known are none, shift(pixels), pad-crop(pixels), flip, resized-crop(edge), resize(edge), center-crop(edge), "
+KNOWN = "known are none, shift(pixels), pad-crop(pixels), flip, resized-crop(edge), scale-crop(least,greatest,edge), re"
 RECIPES = [
     "none",
     "shift(1)",
     "pad-crop(4)+flip",
     "resized-crop(16)+flip",
+    "scale-crop(20,40,16)+flip",
     "resize(24)+center-crop(20)",
     "rotate(180)+flip+resized-crop(24)",
 ]
@@ -92,6 +93,14 @@ def test_bad_text_is_answered_with_what_is_expected(text: str, message: str) -> 
     with pytest.raises(ValueError) as error:  # noqa: PT011
         parse(text)
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "number", ["", "(224)", "(256,480)", "(480,256,224)", "(256,480,300)", "(256,480,0)", "(a,b,c)"]
+)
+def test_a_scale_crop_takes_two_lengths_and_a_window_that_fits_into_both(number: str) -> None:
+    with pytest.raises(ValueError, match=r"as scale-crop\(256,480,224\), got 'scale-crop"):
+        parse(f"scale-crop{number}+flip")
 
 
 def test_spaces_do_not_matter() -> None:
@@ -231,6 +240,34 @@ def test_resize_is_torchvisions(height: int, width: int, edge: int) -> None:
     resized, _ = drawn(f"resize({edge})", images)
     assert parse(f"resize({edge})").shape((3, height, width)) == tuple(expected.shape[1:])
     assert torch.equal(resized, expected)
+
+
+def test_scale_crops_are_windows_of_torchvisions_resized_image() -> None:
+    images = pictures(40)
+    result, parameters = drawn("scale-crop(20,40,16)", images)
+    for image, window, (length, top, left) in zip(images, result, parameters.tolist(), strict=True):
+        assert torch.equal(window, TF.crop(TF.resize(image, [length], antialias=True), top, left, 16, 16))
+
+
+@pytest.mark.parametrize(("height", "width"), [(24, 32), (50, 20), (16, 16)])
+def test_scale_crops_are_uniform_over_lengths_and_places(height: int, width: int) -> None:
+    n, least, greatest, edge = 20_000, 16, 24, 16
+    (parameters,) = parse(f"scale-crop({least},{greatest},{edge})").draw(n, (3, height, width), generator())
+    for length in range(least, greatest + 1):
+        places = parameters[parameters[:, 0] == length, 1:]
+        assert stats.binomtest(len(places), n, 1 / (greatest - least + 1)).pvalue > 1e-4
+        resized = TF.resize(torch.empty(1, height, width), [length])
+        for place, size in zip(places.T, resized.shape[1:], strict=True):
+            counts = place.bincount(minlength=size - edge + 1)
+            assert len(counts) == size - edge + 1  # the last place is reached, and none beyond
+            assert len(counts) == 1 or stats.chisquare(counts.numpy()).pvalue > 1e-4
+
+
+def test_the_transform_of_a_scale_crop_draws_as_a_batch_of_one() -> None:
+    image = pictures(1)
+    torch.manual_seed(3)
+    window = parse("scale-crop(20,40,16)").transform()(image[0])
+    assert torch.equal(window, drawn("scale-crop(20,40,16)", image, seed=3)[0][0])
 
 
 def test_center_crop_is_torchvisions_and_refuses_what_torchvision_pads() -> None:

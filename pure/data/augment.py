@@ -14,6 +14,8 @@ they are the same on every device and a batch can be cut into parts.
 ``flip``               mirrored left to right, every second image
 ``resized-crop(s)``    a window of 8 to 100 % of the area and an aspect ratio of 3/4 to 4/3, resized to ``s x s``:
                        torchvision's ``RandomResizedCrop`` with its fallback to the centre after ten tries
+``scale-crop(a,b,s)``  the shorter edge resized to a length from ``a`` to ``b``, all as likely, a window of ``s x s``
+                       cut out: "scale augmentation" of He et al. (2016, section 3.4), with 256, 480 and 224
 ``resize(s)``          the shorter edge resized to ``s``
 ``center-crop(s)``     the middle ``s x s``
 ``rotate(a)``          turned by up to ``a`` degrees either way about the centre, bilinear, the corners black
@@ -154,6 +156,14 @@ def _parse_step(part: str, text: str) -> _Step:
         if number is not None:
             raise ValueError(f"augmentation {name!r} takes no number, got {part!r}")
         return make()
+    if name == "scale-crop":
+        sizes = [int(size) if size.strip().isdecimal() else 0 for size in (number or "").split(",")]
+        if len(sizes) != 3 or not 1 <= sizes[2] <= sizes[0] <= sizes[1]:
+            raise ValueError(
+                f"augmentation {name!r} takes the least and the greatest length of the shorter edge and the edge of a "
+                f"window that fits into both, as scale-crop(256,480,224), got {part!r}"
+            )
+        return make(*sizes)
     try:
         value = float(number or "")
     except ValueError:
@@ -374,6 +384,39 @@ class _Resize:
 
 
 @dataclass(frozen=True)
+class _ScaleCrop:
+    """The shorter edge to a random length, then a window somewhere."""
+
+    least: int
+    greatest: int
+    edge: int
+
+    def size(self, height: int, width: int) -> tuple[int, int]:
+        return self.edge, self.edge
+
+    def draw(self, n: int, height: int, width: int, generator: torch.Generator) -> Tensor:
+        """Length of the shorter edge, and top and left of the window."""
+        lengths = torch.randint(self.least, self.greatest + 1, (n,), generator=generator)
+        sizes = torch.tensor([_Resize(length).size(height, width) for length in lengths.tolist()])  # (n, 2)
+        places = torch.rand(n, 2, generator=generator, dtype=torch.float64)
+        return torch.cat((lengths.unsqueeze(1), (places * (sizes - self.edge + 1)).long()), 1)
+
+    def apply(self, images: Tensor, parameters: Tensor) -> Tensor:
+        windows = []  # one by one: in between, the images differ in size
+        for image, (length, top, left) in zip(images, parameters.tolist(), strict=True):
+            resized = TF.resize(image, [length], antialias=True)
+            windows.append(resized[:, top : top + self.edge, left : left + self.edge])
+        return torch.stack(windows)
+
+    def transform(self) -> Transform:
+        return self._cut
+
+    def _cut(self, image: Tensor) -> Tensor:
+        drawn = self.draw(1, image.shape[1], image.shape[2], torch.default_generator)
+        return self.apply(image.unsqueeze(0), drawn)[0]
+
+
+@dataclass(frozen=True)
 class _CenterCrop:
     """The middle."""
 
@@ -440,6 +483,7 @@ _STEPS: dict[str, tuple[Callable[..., _Step], str]] = {
     "pad-crop": (_PadCrop, "pixels"),
     "flip": (_Flip, ""),
     "resized-crop": (_ResizedCrop, "edge"),
+    "scale-crop": (_ScaleCrop, "least,greatest,edge"),
     "resize": (_Resize, "edge"),
     "center-crop": (_CenterCrop, "edge"),
     "rotate": (_Rotate, "degrees"),
