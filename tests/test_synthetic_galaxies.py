@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from pure.data import load
 from pure.data.galaxy10 import COUNTS, Galaxy10DECaLS, leaks
+from pure.data.splits import read_split
 from pure.data.synthetic_galaxies import Settings, galaxy10_synthetic, in_galaxy10s_shares, simulate, write_file
 
 galsim = pytest.importorskip("galsim")
@@ -510,6 +511,30 @@ def test_another_setting_other_code_or_damage_makes_the_file_anew(root: Path, ch
     with pytest.raises(InterruptedError):
         galaxy10_synthetic(root, number=100, size=32, pairs=pairs, progress=False)
     assert made == [pairs]
+
+
+def test_images_made_anew_by_other_code_are_written_down_anew(tmp_path: Path, monkeypatch):
+    options = {"number": 100, "size": 32, "progress": False}
+    first = load("galaxy10-synthetic", tmp_path, **options)
+    (written,) = (tmp_path / "splits").iterdir()
+    assert read_split(written).fingerprint == first.fingerprint
+    monkeypatch.setattr("pure.data.synthetic_galaxies._code", lambda: "other")
+    second = load("galaxy10-synthetic", tmp_path, **options)
+    assert second.fingerprint != first.fingerprint
+    assert read_split(written).fingerprint == second.fingerprint
+    assert list((tmp_path / "splits").iterdir()) == [written]
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path: Path):
+    folder = tmp_path / "galaxy10-synthetic"
+    folder.mkdir()
+    (folder / "100-images-32-pixels-seed-0.h5.abc.part").write_bytes(b"half")
+    (folder / "100-images-64-pixels-seed-0.h5.abc.part").write_bytes(b"another set")
+    galaxy10_synthetic(tmp_path, number=100, size=32, progress=False)
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "100-images-32-pixels-seed-0.h5",
+        "100-images-64-pixels-seed-0.h5.abc.part",
+    ]
 
 
 def test_an_unknown_option_is_refused(tmp_path: Path):

@@ -89,8 +89,8 @@ def load(name: str, root: str | Path | None = None, **options: Any) -> Splits:
 
     Where the root is a folder that can be written to, the division is written down in its folder ``splits``: the rows
     of each part, the statistics for normalisation, a hash over the content.  The next load takes the statistics from
-    there, and refuses another content.  The root of an ``image-folder`` is the tree itself, so its ``splits`` lie
-    beside ``train``, and move with the images.
+    there, and refuses another content; synthetic images that other code has made anew are written down anew.  The root
+    of an ``image-folder`` is the tree itself, so its ``splits`` lie beside ``train``, and move with the images.
 
     Args:
         name: one of :func:`list_datasets`.
@@ -116,8 +116,9 @@ def _written_down(splits: Splits, root: Path, options: dict[str, Any]) -> Splits
     """The splits, with the statistics as they were written down, or written down now."""
     settings = [f"{option}={options[option]}" for option in sorted(options) if option not in _WITHOUT_EFFECT]
     path = root / "splits" / re.sub(r"[^\w.=-]+", "_", f"{'-'.join([splits.name, *settings])}.json")
-    if path.is_file():
-        written = read_split(path)
+    written = read_split(path) if path.is_file() else None
+    remade = splits.synthetic and written is not None and written.fingerprint != splits.fingerprint  # by other code
+    if written is not None and not remade:
         return dataclasses.replace(written.check(splits), normalisation=(written.mean, written.std))
     if root.is_dir():  # else the set needs no folder, and gets none for this
         with contextlib.suppress(OSError):  # a read-only root: the fingerprint in each record is proof enough

@@ -270,6 +270,8 @@ def galaxy10_synthetic(
             raise unwritable(folder, error) from error
         with locked(path):
             if not _is_made(path, settings):  # another process may have been quicker
+                for left in folder.glob(f"{path.name}.*.part"):  # by a process that was killed
+                    left.unlink()
                 write_file(path, settings.counts, size, seed, settings.pairs, processes, progress)
     return divide_galaxies(
         Galaxy10DECaLS(folder, file=path.name),
