@@ -251,6 +251,7 @@ def test_a_truncated_file_or_none_of_hdf5(root: Path, content: bytes | None) -> 
     ("change", "message"),
     [
         (replaced("ans", None), r"lacks ans; it holds dec, images, pxscale, ra, redshift: it is not Galaxy10 DECaLS"),
+        (lambda file: (replaced("ra", None)(file), file.create_group("ra")), "lacks ra; it holds .*, ra, redshift"),
         (replaced("ans", np.full(ROWS, 10)), "labels from 10 to 10, expected 0 to 9"),
         (replaced("ans", np.full(ROWS, -1)), "labels from -1 to -1, expected 0 to 9"),
         (replaced("ans", np.zeros(ROWS)), r"expected 120 integers in 'ans', got shape \(120,\) and dtype float64"),

@@ -18,13 +18,14 @@ from typing import Any, Literal, TypeVar, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torchvision.transforms.v2 import functional as transforms
 from tqdm import tqdm
 
 from pure.data import splits
 from pure.data.splits import ImageSet, Splits
+from pure.files import write_atomically
 
 __all__ = ["FolderImages", "Unreadable", "UnreadableImageError", "decode", "image_folder", "verify"]
 
@@ -80,6 +81,8 @@ def _decode_with_pillow(data: NDArray[np.uint8]) -> Tensor:
             # By way of RGBA, since Pillow else warns that it drops a transparency.
             full = image.convert("RGBA") if "transparency" in image.info else image
             pixels = np.array(full.convert("RGB"))
+    except UnidentifiedImageError:  # its message is the address of an object
+        raise OSError(f"it is no image, of {len(data):,} bytes") from None
     except (ValueError, SyntaxError, Image.DecompressionBombError) as error:  # so Pillow calls some broken headers
         raise OSError(str(error)) from None
     return torch.from_numpy(pixels).permute(2, 0, 1)
@@ -212,7 +215,7 @@ class FolderImages:
         else:
             faults = self.verify(workers, progress)
             if file is not None:
-                _replace(file, json.dumps(faults, indent=1).encode())
+                write_atomically(file, json.dumps(faults, indent=1).encode())
         if not faults:
             return self, faults
         rows = torch.tensor([i for i in range(len(self)) if self.relative_path(i) not in faults], dtype=torch.int64)
@@ -235,7 +238,11 @@ class FolderImages:
             MemoryError: they take more memory than the machine has.
             UnreadableImageError: some cannot be read; they are counted and named.
         """
-        shape = self.shape if size is None else (3, size, size)
+        try:
+            shape = self.shape if size is None else (3, size, size)
+        except UnreadableImageError:  # of one header: all that cannot be read are to be named
+            _require_none({self.root / path: why for path, why in self.verify(workers, progress).items()}, len(self))
+            raise
         if shape is None:
             raise ValueError(f"the images of {self.root} differ in size; give the side in pixels, as size=224")
         _require_memory(len(self), shape)
@@ -567,15 +574,7 @@ def _write_listing(
         names=names,
         sizes=sizes,
     )
-    _replace(cache, buffer.getvalue())
-
-
-def _replace(file: Path, content: bytes) -> None:
-    """Write a file so that it is there completely or not at all."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(f"{file.name}.{os.getpid()}.part")
-    part.write_bytes(content)
-    part.replace(file)
+    write_atomically(cache, buffer.getvalue())
 
 
 def _key(root: Path) -> str:

@@ -195,7 +195,7 @@ class Galaxy10DECaLS(VisionDataset):  # type: ignore[misc, unused-ignore]  # tor
         again = f"delete it and get it again: python -m pure.data galaxy10 --root {self.root} --download"
         try:
             with h5py.File(self.path, "r", locking="best-effort") as file:
-                lacking = [key for key in ("images", "ans", *_COLUMNS) if key not in file]
+                lacking = [key for key in ("images", "ans", *_COLUMNS) if not isinstance(file.get(key), h5py.Dataset)]
                 if lacking:
                     raise ValueError(
                         f"{self.path} lacks {', '.join(lacking)}; it holds {', '.join(file) or 'nothing'}: it is not "
