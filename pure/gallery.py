@@ -12,6 +12,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -72,16 +73,16 @@ def description(name: str) -> pd.DataFrame:
     """What the catalogue says of a data set: a row for each property."""
     known = describe(name)
     rows = {
-        "Name for `pure.data.load`": f"`{known.name}`",
+        "Name": f"`{known.name}`",
         "Content": known.content,
         "Classes": "as the files have them" if known.classes is None else f"{known.classes:,}",
         "Images": "as many as asked for" if known.images is None else f"{known.images:,}",
         "Size": f"{known.size / 1e6:,.0f} MB, packed" if known.size else "no file to get",
         "Licence": known.licence,
-        "Source": f"<{known.homepage}>",
+        "Source": f"[{urlsplit(known.homepage).hostname}]({known.homepage})",
         "Citation": f"{{cite}}`{known.citation}`",
     }
-    return pd.DataFrame({known.title: list(rows), "": list(rows.values())})
+    return pd.DataFrame({"": list(rows), known.title: list(rows.values())})
 
 
 def notice(name: str, instead: str) -> str:
@@ -104,7 +105,7 @@ def photographs() -> ImageSet:
     """The two photographs that come with scikit-learn, a temple and a dahlia: ``(2, 3, 427, 640)``, uint8.
 
     They stand in for photographs that are not at hand; both under CC BY 2.0, see
-    :func:`sklearn.datasets.load_sample_images`.
+    ``sklearn.datasets.load_sample_images``.
     """
     images = np.stack(load_sample_images().images)
     return ImageSet(torch.from_numpy(images).movedim(-1, 1).contiguous(), torch.arange(len(images)))
@@ -173,7 +174,7 @@ def versions(
         columns[f"augmented, {draw + 1}"] = steps.apply(images, steps.draw(len(images), shape, generator))
     for scale in scales:
         rows = ImageSet(images, torch.zeros(len(images), dtype=torch.int64))
-        columns[f"noise, $s = {scale:g}$"] = poisson(rows, scale, seed, white).images
+        columns[f"noise, $s = {scale:g}$"] = poisson(rows, float(scale), seed, white).images
     return columns
 
 

@@ -113,6 +113,7 @@ plt.show()
 
 # %% [markdown]
 # **How to read it.** The black borders are part of the recipe: the networks see them in training and not in the test.
-# At $s = 1$ noise can hardly be seen in a bright photograph; in a dark one it is weaker, but so is what it hides.
+# In grey
+# levels the noise grows with the brightness, but only as its root: beside the signal it is worst where it is dark.
 #
 # **What it does not show.** What a network finds hard. A dozen pictures of a class are a glance, not a survey.
