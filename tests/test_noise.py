@@ -206,3 +206,11 @@ def test_noise_is_drawn_for_images_that_are_read() -> None:
     assert noisy.labels.tolist() == [3, 1]
     expected: Tensor = poisson(ImageSet(images.images[[3, 1]], images.labels[[3, 1]]), seed=1).images
     assert torch.equal(noisy.images, expected)
+
+
+def test_a_whole_scale_does_not_wrap_round() -> None:
+    """NumPy keeps uint8 times a Python int in uint8: 4 x 200 would be 32."""
+    images = ImageSet(torch.full((20, 1, 16, 16), 200, dtype=torch.uint8), torch.zeros(20, dtype=torch.long))
+    whole, real = poisson(images, scale=4), poisson(images, scale=4.0)
+    assert torch.equal(whole.images, real.images)
+    assert abs(float(whole.images.mean()) - 200) < 1

@@ -92,7 +92,7 @@ gallery.side_by_side(columns, shown.white)
 plt.show()
 
 # %% [markdown]
-# **How to read it.** At $s = 1$ a light pixel stands for hundreds of photons: the noise is hard to see. At $s = 0.1$ it
-# has a tenth of them.
+# **How to read it.** At $s = 1$ a light pixel stands for hundreds of photons, and the noise is a few per cent of
+# it. At $s = 0.1$ it has a tenth of them.
 #
 # **What it does not show.** Colour, background, or anything off centre: each piece lies alone on black.

@@ -113,8 +113,8 @@ print(f"{len(labels):,} images of {len(positions.unique()):,} positions")
 show(pd.DataFrame(rows, columns=["Division", *columns]))
 
 # %% [markdown]
-# **How to read it.** Each number counts positions that two parts share. They are few beside the test set, so the plain
-# division flatters nobody by much; with two labels for one picture, knowing the one even misleads.
+# **How to read it.** Each number counts positions that two parts share. They are few beside the test set, and the two
+# labels of such a pair differ: to know the one does not help with the other. What it changes is not measured here.
 #
 # ## Statistics for normalisation
 

@@ -56,7 +56,7 @@ def poisson(images: Images, scale: float = 1.0, seed: int = 0, white: int = 255)
                 f"up to {image.max()}"
             )
         bits = np.random.SFC64(np.random.SeedSequence((seed, row)))
-        photons = np.random.RandomState(bits).poisson(scale * image.numpy())  # several threads draw at once
+        photons = np.random.RandomState(bits).poisson(float(scale) * image.numpy())  # several threads draw at once
         noisy[row] = torch.from_numpy(np.minimum(photons / scale, white))
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
