@@ -59,7 +59,7 @@ def pairs(device: str) -> list[Pair]:
             replace(large, precision="float32", compiled=True),
             replace(sizes[1], compiled=True),
         ]
-    small, large = Pair("pure20", 128, 32), Pair("pure18", 4, 224, 1000, rounds=9)
+    small, large = Pair("pure20", 128, 32, rounds=11), Pair("pure18", 4, 224, 1000, rounds=7)
     channels_last = partial(replace, layout="channels_last")
     deep = replace(small, model="pure110", batch=16, rounds=7)
     return [
@@ -83,7 +83,7 @@ def pairs(device: str) -> list[Pair]:
 def trainings(device: str, quick: bool) -> list[dict[str, Any]]:
     """Settings of the trainings whose epochs are timed."""
     if device == "cpu":
-        return [{"images": 256 if quick else 1280, "rounds": 2 if quick else 5}]
+        return [{"images": 256 if quick else 1280, "rounds": 2 if quick else 4}]
     small = {"images": 50_000, "rounds": 5, "channels_last": True, "cuda_graphs": True}
     return [
         small,
@@ -196,13 +196,9 @@ def _release(device: str, minutes: float) -> None:
 
 
 def _commit() -> str | None:
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
-        asked = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-            capture_output=True,
-            text=True,
-            cwd=Path(__file__).parent,
-        )
+        asked = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent)
     except OSError:
         return None
     return asked.stdout.strip() or None

@@ -37,8 +37,10 @@ def paired(
 
     Args:
         functions: what is timed, by name; each is called before, to warm up.
-        device: where they compute.  On a GPU the time is that between two events on the current stream, with nothing
-            else in the queue before the first: where a GPU waits for the CPU that gives it its orders, this counts.
+        device: where they compute.  On a CPU with one thread the time is the processor's, which stands still while
+            another program has the core; with more threads it is the wall's.  On a GPU it is that between two events on
+            the current stream, with nothing else in the queue before the first: where a GPU waits for the CPU that
+            gives it its orders, this counts.
         rounds: number of times that every function is timed, in another order each round.
         least: seconds; a function that takes less is called several times in a row, and the mean is taken.
         seed: of the orders.
@@ -102,10 +104,11 @@ def write(path: Path | str, result: Mapping[str, Any]) -> None:
 
 
 def _on_cpu(function: Callable[[], Any], calls: int) -> float:
-    begin = time.perf_counter()
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
+    begin = clock()
     for _ in range(calls):
         function()
-    return (time.perf_counter() - begin) / calls
+    return (clock() - begin) / calls
 
 
 def _on_gpu(function: Callable[[], Any], calls: int) -> float:

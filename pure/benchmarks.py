@@ -159,7 +159,8 @@ def _figure(found: Ratio, bar: Bar) -> str:
 def describe(case: Case) -> str:
     """The settings of a case in words."""
     if case["part"] == "epoch":
-        return f"{display_name(case['model'])}, {case['precision']}, {case['images']:,} images an epoch"
+        graphs = ", CUDA graphs" if case.get("cuda_graphs") else ""
+        return f"{display_name(case['model'])}, {case['precision']}{graphs}, {case['images']:,} images an epoch"
     words = [display_name(case["model"]), f"{case['batch']} x {case['pixels']} px", case["layout"]]
     if case["precision"] != "float32":
         words.append(case["precision"])
@@ -236,7 +237,7 @@ def ratios_figure(record: Mapping[str, Any], mode: str = "training") -> Figure:
         axes.plot(summary.median, place, "|", color="black", markersize=11, markeredgewidth=1.6)
     axes.axvline(1, color=COLOURS["resnet"], linewidth=1)
     axes.set_yticks(range(len(found)), [describe(case) for case in found])
-    axes.invert_yaxis()
+    axes.set_ylim(len(found) - 0.4, -0.6)  # the first case at the top
     axes.grid(axis="y", visible=False)
     axes.set_xlabel(f"{'training step' if mode == 'training' else mode}: time of PURe / time of ResNet")
     return figure
