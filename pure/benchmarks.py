@@ -29,6 +29,7 @@ __all__ = [
     "bandwidth_table",
     "bars_table",
     "cases",
+    "describe",
     "epochs_table",
     "floor_table",
     "load",
