@@ -102,8 +102,9 @@ for recipe in sorted({record.recipe.name for record in records}):
 # the threshold is something that the network learns, and not an accident of its seed.
 
 # %% tags=["remove-input"] mystnb={"image": {"alt": "Thresholds of every run at the end, block by block"}}
-for recipe in sorted({record.recipe.name for record in records if record.thresholds}):
-    figure = report.thresholds_figure([record for record in records if record.thresholds and record.recipe.name == recipe])
+with_units = [record for record in records if record.thresholds]
+for recipe in sorted({record.recipe.name for record in with_units}):
+    figure = report.thresholds_figure([record for record in with_units if record.recipe.name == recipe])
     figure.suptitle(recipe)
     plt.show()
 
