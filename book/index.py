@@ -55,9 +55,9 @@ Markdown(
 
 # %% [markdown]
 # Everything here can be repeated without a download: the recipe `digits` trains on the small handwritten digits that
-# scikit-learn ships, and `galaxy10-quick` on galaxies that [are
-# simulated](../notebooks/data/synthetic-galaxies.py), the paper's galaxy experiment in small. Neither is
-# one of the paper's data sets: they show that both families train, from the data to this table, and decide nothing about the paper. Where the interval includes zero the table says so.
+# scikit-learn ships, and `galaxy10-quick` on galaxies that [are simulated](../notebooks/data/synthetic-galaxies.py),
+# the paper's galaxy experiment in small. Neither is one of the paper's data sets: they show that both families train,
+# from the data to this table, and decide nothing about the paper. Where the interval includes zero the table says so.
 #
 # The [results](results.py) have the curves and each single run.
 
