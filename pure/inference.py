@@ -94,7 +94,7 @@ def fold(network: nn.Module) -> nn.Module:
         network: one of :func:`pure.create_model`, or a block, in evaluation mode; is not changed.
 
     Returns:
-        A network for inference: it must not be trained, and its state has other keys.
+        A network for inference.  It must not be trained, and its state has other keys.
 
     Raises:
         ValueError: the network is in training mode.

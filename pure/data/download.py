@@ -125,7 +125,8 @@ def locked(path: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        tqdm.write(f"waiting for another process that makes {path}", file=sys.stderr)
+        if sys.stderr.isatty():  # quiet elsewhere, as a progress bar is
+            tqdm.write(f"waiting for another process that makes {path}", file=sys.stderr)
         lock.acquire()
     except OSError as error:
         raise unwritable(path.parent, error) from error
