@@ -60,7 +60,11 @@ class StopRequest:
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
-        """Within it, a signal breaks off what goes on, by :class:`pure.interruption.Interrupted`; so does one that came just before."""
+        """Within it, a signal breaks off what goes on; so does one that came just before.
+
+        Raises:
+            Interrupted: then.
+        """
         self._interruptible = True
         try:
             if self.reason is not None:
