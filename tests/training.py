@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from pure import layers, models
@@ -56,6 +57,8 @@ def in_child(work: Callable[[], object]) -> int:
         return child
     status = 1
     try:
+        # On the first call after a fork PyTorch makes its thread pool anew, which fails where two threads call at once.
+        torch.set_num_threads(torch.get_num_threads())
         work()
         status = 0
     except BaseException:
