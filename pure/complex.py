@@ -36,7 +36,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pure.functional import _images, _padding_per_side, _vectors
-from pure.layers import _pair, _require_at_least, _require_window, _window_repr
+from pure.layers import (
+    _pair,
+    _require_at_least,
+    _require_precision,
+    _require_window,
+    _window_repr,
+    at_own_precision,
+)
 
 __all__ = ["ComplexProductUnit", "ComplexProductUnit2d", "complex_product_unit", "complex_product_unit2d"]
 
@@ -104,15 +111,21 @@ def complex_product_unit2d(
 
 
 class _ComplexUnit(nn.Module):
-    """What both complex units share: the exponents, their initialisation and the floor of the magnitudes."""
+    """What both complex units share: the exponents, their initialisation, the floor of the magnitudes, the precision.
 
+    Attributes:
+        precision: as of :class:`pure.ProductUnit`; may be set at any time, and is no part of the state.
+    """
+
+    precision: torch.dtype | None = None
     weight: nn.Parameter
 
-    def __init__(self, weight: Tensor, eps: float, init_a: float) -> None:
+    def __init__(self, weight: Tensor, eps: float, init_a: float, precision: torch.dtype | None) -> None:
         super().__init__()
         _require_eps(type(self).__name__, eps)
         self.eps = eps
         self.init_a = init_a
+        self.precision = _require_precision(type(self).__name__, precision)
         self.weight = nn.Parameter(weight)
         self.reset_parameters()
 
@@ -122,7 +135,7 @@ class _ComplexUnit(nn.Module):
 
     def _settings_repr(self) -> str:
         """The settings that differ from the defaults, for ``extra_repr``."""
-        settings = {"eps": (self.eps, 0.0), "init_a": (self.init_a, 5.0)}
+        settings = {"eps": (self.eps, 0.0), "init_a": (self.init_a, 5.0), "precision": (self.precision, None)}
         return "".join(f", {name}={value!r}" for name, (value, default) in settings.items() if value != default)
 
 
@@ -137,6 +150,7 @@ class ComplexProductUnit(_ComplexUnit):
         eps: magnitudes of the inputs below it count as ``eps``; with 0, an input of zero makes a product zero or
             infinite, as :mod:`pure.complex` says.
         init_a: the argument ``a`` of :func:`torch.nn.init.kaiming_uniform_` for the exponents.
+        precision: dtype of the sums with the exponents, as of :class:`pure.ProductUnit`; None follows autocast.
         device: where the exponents are made.
         dtype: their floating-point dtype.
 
@@ -151,14 +165,16 @@ class ComplexProductUnit(_ComplexUnit):
         *,
         eps: float = 0.0,
         init_a: float = 5.0,
+        precision: torch.dtype | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         _require_at_least(1, type(self).__name__, in_features=in_features, out_features=out_features)
-        super().__init__(torch.empty(out_features, in_features, device=device, dtype=dtype), eps, init_a)
+        super().__init__(torch.empty(out_features, in_features, device=device, dtype=dtype), eps, init_a, precision)
         self.in_features = in_features
         self.out_features = out_features
 
+    @at_own_precision
     def forward(self, x: Tensor) -> Tensor:
         """Real parts of products of powers of ``x``, shape ``(..., in_features)`` to ``(..., out_features)``."""
         return complex_product_unit(x, self.weight, self.eps)
@@ -184,6 +200,7 @@ class ComplexProductUnit2d(_ComplexUnit):
         groups: number of blocks that the channels are divided into.
         eps: as of :class:`ComplexProductUnit`.
         init_a: as of :class:`ComplexProductUnit`.
+        precision: as of :class:`ComplexProductUnit`.
         device: where the exponents are made.
         dtype: their floating-point dtype.
 
@@ -203,6 +220,7 @@ class ComplexProductUnit2d(_ComplexUnit):
         *,
         eps: float = 0.0,
         init_a: float = 5.0,
+        precision: torch.dtype | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -210,7 +228,7 @@ class ComplexProductUnit2d(_ComplexUnit):
         _require_window(name, in_channels, out_channels, kernel_size, stride, padding, dilation, groups)
         kernel = _pair(kernel_size)
         weight = torch.empty(out_channels, in_channels // groups, *kernel, device=device, dtype=dtype)
-        super().__init__(weight, eps, init_a)
+        super().__init__(weight, eps, init_a, precision)
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.kernel_size = kernel
@@ -219,6 +237,7 @@ class ComplexProductUnit2d(_ComplexUnit):
         self.dilation = _pair(dilation)
         self.groups = groups
 
+    @at_own_precision
     def forward(self, x: Tensor) -> Tensor:
         """Real parts over windows of ``x``, ``(N, in_channels, H, W)`` to ``(N, out_channels, H', W')``."""
         return complex_product_unit2d(x, self.weight, self.stride, self.padding, self.dilation, self.groups, self.eps)

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pure.blocks import (
+    GlobalAvgPool2d,
     Shortcut,
     ShortcutA,
     initialise_convolutions,
@@ -133,7 +134,7 @@ class PreActResidualNetwork(nn.Module):
             inplanes = widths[i] * block.expansion
         self.bn1 = nn.BatchNorm2d(inplanes)
         self.act1 = nn.ReLU()
-        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.avgpool = GlobalAvgPool2d()
         self.fc = nn.Linear(inplanes, num_classes)
         initialise_convolutions(self)
 

@@ -146,7 +146,7 @@ def accuracy_table(records: Iterable[RunRecord]) -> pd.DataFrame:
                 **_heading(runs[0]),
                 "Parameters": f"{runs[0].model.parameters:,}",
                 "Test accuracy (%)": _percent(test.accuracy for test in tests) or "none",
-                "Top-5 (%)": _percent(test.top5 for test in tests if test.top5 is not None),
+                "Top-5 (%)": _percent(_top5(runs[0], tests)),
                 "Re-estimated (%)": _reestimated(tests),
                 "Protocol": "" if runs[0].recipe.protocols[0] == "whole" else runs[0].recipe.protocols[0],
                 "Runs": str(len(tests)),
@@ -234,7 +234,7 @@ def protocols_table(records: Iterable[RunRecord]) -> pd.DataFrame:
             for protocol in dict.fromkeys(test.protocol for test in tests):
                 chosen = [test for test in tests if test.protocol == protocol]
                 row[f"{protocol}, top-1 (%)"] = _percent(test.accuracy for test in chosen)
-                row[f"{protocol}, top-5 (%)"] = _percent(test.top5 for test in chosen if test.top5 is not None)
+                row[f"{protocol}, top-5 (%)"] = _percent(_top5(runs[0], chosen))
             rows.append({**row, "Runs": str(len(_tests(runs)))})
     return _table(rows)
 
@@ -283,7 +283,7 @@ def runs_table(records: Iterable[RunRecord]) -> pd.DataFrame:
                 "Seed": str(run.seed),
                 "Validation accuracy (%)": f"{100 * validation.accuracy:.2f}" if validation is not None else "",
                 "Test accuracy (%)": f"{100 * test.accuracy:.2f}" if test is not None else "",
-                "Top-5 (%)": f"{100 * test.top5:.2f}" if test is not None and test.top5 is not None else "",
+                "Top-5 (%)": _percent(_top5(run, _tests([run]))),
                 "With noise (%)": f"{100 * run.noisy.accuracy:.2f}" if run.noisy is not None else "",
                 "Test loss (nats)": _loss(test.loss) if test is not None else "",
                 "Re-estimated": (
@@ -566,6 +566,11 @@ def _finished(runs: Iterable[RunRecord]) -> list[RunRecord]:
 
 def _tests(runs: Iterable[RunRecord]) -> list[Evaluation]:
     return [run.test for run in runs if run.test is not None]
+
+
+def _top5(run: RunRecord, tests: Iterable[Evaluation]) -> list[float]:
+    """Shares of images whose class is among the five likeliest: not of ten classes, where chance alone gives half."""
+    return [test.top5 for test in tests if test.top5 is not None and len(run.data.classes) > 10]
 
 
 def _title(run: RunRecord) -> str:

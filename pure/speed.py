@@ -19,14 +19,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from pure.complex import ComplexProductUnit, ComplexProductUnit2d
-from pure.layers import ProductUnit, ProductUnit2d, at_own_precision
+from pure.layers import ProductUnit, ProductUnit2d
 from pure.recipes import Precision, Recipe
 
 __all__ = ["Step", "autocast", "grad_scaler", "graphed", "memory_format", "precision", "prepare", "set_unit_precision"]
@@ -114,16 +113,8 @@ def set_unit_precision(network: nn.Module, precision: Precision) -> None:
     """
     dtype = _LOWERED.get(precision, torch.float32)
     for unit in network.modules():
-        if isinstance(unit, (ProductUnit, ProductUnit2d)):
+        if isinstance(unit, (ProductUnit, ProductUnit2d, ComplexProductUnit, ComplexProductUnit2d)):
             unit.precision = dtype
-        elif isinstance(unit, (ComplexProductUnit, ComplexProductUnit2d)):  # has no precision of its own
-            unit.precision = dtype  # type: ignore[assignment]
-            unit.forward = partial(_forward_at_precision, unit)  # type: ignore[method-assign]
-
-
-@at_own_precision
-def _forward_at_precision(unit: nn.Module, x: Tensor) -> Tensor:
-    return type(unit).forward(unit, x)  # type: ignore[no-any-return]
 
 
 def graphed(step: Step, network: nn.Module, device: torch.device) -> Step:

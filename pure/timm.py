@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from pure import models
-from pure.blocks import require_pixels
+from pure.blocks import GlobalAvgPool2d, require_pixels
 
 try:
     from timm.models import build_model_with_cfg, checkpoint_seq, generate_default_cfgs, is_model, register_model
@@ -149,7 +149,7 @@ class TimmNetwork(nn.Module):
         like = next(self.parameters())
         fc = nn.Linear(self.num_features, num_classes, device=like.device, dtype=like.dtype) if num_classes else None
         self.fc = fc or nn.Identity()
-        self.avgpool = nn.AdaptiveAvgPool2d(1) if pool else nn.Identity()
+        self.avgpool = GlobalAvgPool2d() if pool else nn.Identity()
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Compute the stages again in the backward pass instead of keeping their activations.

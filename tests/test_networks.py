@@ -332,7 +332,7 @@ def test_preactivation_networks_compute_what_he_et_al_describe(block: Any, short
 
 @pytest.mark.parametrize("unit", UNITS)
 def test_the_settings_of_each_unit_are_those_of_its_module(unit: str) -> None:
-    """Every keyword of the constructor can be set, but for what belongs to the network."""
+    """Every keyword of the constructor can be set, but for what belongs to the network or to how fast it is trained."""
     module, settings = models._UNITS[unit]
     assert module is UNITS[unit]
     keywords: set[str] = set()
@@ -341,7 +341,7 @@ def test_the_settings_of_each_unit_are_those_of_its_module(unit: str) -> None:
         keywords |= {parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY}
         if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
             break
-    assert set(settings) == keywords - {"device", "dtype"}
+    assert set(settings) == keywords - {"device", "dtype", "precision"}
 
 
 @pytest.mark.parametrize(

@@ -248,13 +248,19 @@ def test_absurd_tests_have_what_was_estimated_anew_beside_them() -> None:
     assert [row["Re-estimated"] for row in rest] == ["", ""]
 
 
+def of_classes(number: int, record: RunRecord) -> RunRecord:
+    data = record.data.model_copy(update={"classes": tuple(map(str, range(number)))})
+    return record.model_copy(update={"data": data})
+
+
 def imagenet(seed: int, single: float, ten: float) -> RunRecord:
-    return make_record(
+    record = make_record(
         recipe="imagenet",
         seed=seed,
         test=evaluation(single, top5=single + 0.1, protocol="single-crop"),
         protocols=(evaluation(ten, top5=ten + 0.05, protocol="ten-crop"), evaluation(ten, protocol="multi-scale")),
     )
+    return of_classes(11, record)
 
 
 def test_several_protocols_by_hand() -> None:
@@ -337,9 +343,17 @@ def test_runs_table_shows_the_validation_of_the_tested_epoch() -> None:
     ]
 
 
+def test_top5_is_not_shown_for_ten_classes() -> None:
+    """Of which half would be among the five by chance."""
+    ten, eleven = (of_classes(number, make_record(test=evaluation(0.5, top5=0.9))) for number in (10, 11))
+    for table in (report.accuracy_table, report.runs_table):
+        assert "Top-5 (%)" not in table([ten])
+        assert table([eleven])["Top-5 (%)"].tolist() == ["90.00"]
+
+
 def test_runs_table_of_runs_that_ended_otherwise() -> None:
     records = [
-        make_record(seed=0, noisy=evaluation(0.25), test=evaluation(0.5, top5=0.9)),
+        of_classes(11, make_record(seed=0, noisy=evaluation(0.25), test=evaluation(0.5, top5=0.9))),
         make_record(seed=1, held_out=False),
         make_record(seed=2, diverged=True),
     ]
