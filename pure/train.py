@@ -248,15 +248,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(format="python -m pure.train: %(message)s")
     is_main = os.environ.get("RANK", "0") == "0"
     try:
-        overrides = dict(_parse_setting("--set", text) for text in options.set)
-        if options.epochs is not None:
-            overrides["epochs"] = options.epochs
+        epochs = [] if options.epochs is None else [f"epochs={options.epochs}"]
         given: dict[str, Any] = {
             "seed": options.seed,
             "data": options.data,
-            "overrides": overrides,
-            "data_options": dict(_parse_setting("--data-option", text) for text in options.data_option),
-            "model_options": dict(_parse_setting("--option", text) for text in options.option),
+            "overrides": _parse_settings("--set", [*options.set, *epochs]),
+            "data_options": _parse_settings("--data-option", options.data_option),
+            "model_options": _parse_settings("--option", options.option),
             "device": options.device,
         }
         if options.dry_run:
@@ -311,6 +309,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--tensorboard", action="store_true", help="write figures for TensorBoard to DIR/tensorboard")
     parser.add_argument("--dry-run", action="store_true", help="print plan, memory and time, and train nothing")
     return parser
+
+
+def _parse_settings(flag: str, texts: Sequence[str]) -> dict[str, Any]:
+    settings: dict[str, Any] = {}
+    for name, value in (_parse_setting(flag, text) for text in texts):
+        if settings.setdefault(name, value) != value:
+            raise ValueError(f"{name} is given twice, as {settings[name]!r} and as {value!r}; give it once")
+    return settings
 
 
 def _parse_setting(flag: str, text: str) -> tuple[str, Any]:

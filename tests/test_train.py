@@ -607,6 +607,8 @@ def test_command_line_in_a_process_of_its_own(tmp_path: Path) -> None:
         (["--model", "pur20"], "unknown model 'pur20'; did you mean pure"),
         (["--set", "weightdecay=0"], "has no field 'weightdecay'; did you mean 'weight_decay'?"),
         (["--set", "lr"], "--set expects NAME=VALUE, got 'lr'; for example --set lr=0.05"),
+        (["--set", "epochs=3", "--epochs", "2"], "epochs is given twice, as 3 and as 2; give it once"),
+        (["--option", "shortcut=A", "--option", "shortcut=B"], "shortcut is given twice, as 'A' and as 'B'"),
         (["--option", "shortcut"], "--option expects NAME=VALUE, got 'shortcut'"),
         (["--option", "shortcut=C"], "unknown shortcut 'C'"),
         (["--option", "shortcuts=A"], "has no option shortcuts"),
