@@ -62,21 +62,23 @@ def pairs(device: str) -> list[Pair]:
     small, large = Pair("pure20", 128, 32, rounds=11), Pair("pure18", 4, 224, 1000, rounds=7)
     channels_last = partial(replace, layout="channels_last")
     deep = replace(small, model="pure110", batch=16, rounds=7)
+    larger = replace(large, model="pure34", batch=2)
     return [
         small,
-        channels_last(small),
         large,
         replace(small, compiled=True),
+        channels_last(small),
         replace(small, shortcuts="defaults"),
-        channels_last(large),
-        replace(large, model="pure34", batch=2, rounds=7),
+        larger,
         deep,
-        channels_last(small, compiled=True),
         replace(large, compiled=True),
+        replace(larger, compiled=True),
+        replace(small, compiled=True, shortcuts="defaults"),
+        channels_last(large),
+        channels_last(small, compiled=True),
+        channels_last(larger),
         channels_last(deep),
-        channels_last(large, model="pure34", batch=2, rounds=7),
-        replace(large, model="pure34", batch=2, rounds=7, compiled=True),
-        replace(deep, compiled=True),
+        replace(deep, compiled=True),  # minutes of compilation: last
     ]
 
 

@@ -7,6 +7,7 @@
 A training step is forward pass, cross-entropy, backward pass and SGD with momentum at a learning rate of zero, which
 does all its work and leaves the weights where they are: what is timed is the same in every round.  The plain form is
 the same network with the formulas of ``pure.functional`` alone; compiled networks are made of them in any case.
+Inference of eager networks is timed with their BN folded too (``pure.inference.fold``), in the same rounds.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from torch import Tensor, nn
 
 import pure
 from pure import ops
+from pure.inference import fold
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,9 @@ def measure(pair: Pair, device: str) -> dict[str, Any]:
     answers = {name: torch.no_grad()(lambda n=name: logits(n)) for name in networks}
     if not pair.compiled:
         answers["plain"] = _plain(answers["pure"])
+        for name in tuple(networks):
+            networks[f"{name}_folded"] = fold(networks[name])
+            answers[f"{name}_folded"] = torch.no_grad()(lambda n=f"{name}_folded": logits(n))
     result["seconds"]["inference"] = _rounded(paired(answers, device, pair.rounds))
     return result
 
@@ -151,6 +156,8 @@ def line(row: dict[str, Any]) -> str:
     ]
     for mode, times in row["seconds"].items():
         against = [f"{ratio(times, 'pure', name)} of {name}" for name in ("resnet", "plain") if name in times]
+        if "pure_folded" in times:
+            against.append(f"both folded {ratio(times, 'pure_folded', 'resnet_folded')}")
         cells.append(f"{mode} {', '.join(against)};")
     for what in ("kept", "peak"):
         if found := row.get(f"{what}_bytes"):

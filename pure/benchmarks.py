@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import matplotlib.pyplot as plt
 import pandas as pd
+from matplotlib.lines import Line2D
 
-from pure.style import COLOURS
+from pure.style import COLOURS, PALETTE
 from pure.summary import display_name
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 __all__ = [
@@ -40,6 +42,9 @@ __all__ = [
 ]
 
 NOT_MEASURED = "not measured"
+
+FOLDED = PALETTE[2]
+"""The colour of both networks with BN folded."""
 
 Case = Mapping[str, Any]
 """One thing measured: its settings and what came out, or ``error``."""
@@ -179,13 +184,19 @@ def networks_table(record: Mapping[str, Any]) -> pd.DataFrame:
             "Case": describe(case),
             "Training step": str(ratio(training, "pure", "resnet")),
             "Inference": str(ratio(inference, "pure", "resnet")),
-            "Step / plain": str(ratio(training, "pure", "plain")) if "plain" in training else "",
+            "Folded": _if_there(inference, "pure_folded", "resnet_folded"),
+            "Folded / unfolded": _if_there(inference, "pure_folded", "pure"),
+            "Step / plain": _if_there(training, "pure", "plain"),
             "Kept": f"{case['kept_bytes']['pure'] / case['kept_bytes']['resnet']:.3f}" if "kept_bytes" in case else "",
         }
         if "peak_bytes" in case:
             row["Peak"] = f"{case['peak_bytes']['pure'] / case['peak_bytes']['resnet']:.3f}"
         rows.append(row | {"Rounds": str(len(training["pure"]))})
     return pd.DataFrame(rows).fillna("")
+
+
+def _if_there(times: Mapping[str, Sequence[float]], name: str, against: str) -> str:
+    return str(ratio(times, name, against)) if {name, against} <= times.keys() else ""
 
 
 def epochs_table(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
@@ -223,25 +234,42 @@ def floor_table(record: Mapping[str, Any]) -> pd.DataFrame:
 def ratios_figure(record: Mapping[str, Any], mode: str = "training") -> Figure:
     """The quotient PURe / ResNet of each case: every round a dot, the median a line, its quartiles a bar.
 
+    Below that of a case whose inference was timed with BN folded too, the quotient of the two folded networks.
+
     Args:
         record: of one machine.
         mode: ``"training"`` or ``"inference"``.
     """
     found = cases([record], part="networks")
-    figure, axes = plt.subplots(figsize=(7.0, 0.7 + 0.3 * max(1, len(found))))
+    folded = any("pure_folded" in case["seconds"][mode] for case in found)
+    figure, axes = plt.subplots(figsize=(7.0, 0.7 + (0.42 if folded else 0.3) * max(1, len(found))))
     for place, case in enumerate(found):
         times = case["seconds"][mode]
-        quotients = [ours / theirs for ours, theirs in zip(times["pure"], times["resnet"], strict=True)]
-        summary = ratio(times, "pure", "resnet")
-        axes.plot(quotients, [place] * len(quotients), "o", color=COLOURS["pure"], alpha=0.25, markersize=3)
-        axes.plot([summary.low, summary.high], [place, place], color=COLOURS["pure"], linewidth=3, alpha=0.6)
-        axes.plot(summary.median, place, "|", color="black", markersize=11, markeredgewidth=1.6)
+        if "pure_folded" in times:
+            _spread(axes, times, place - 0.2, COLOURS["pure"])
+            _spread(axes, times, place + 0.2, FOLDED, "_folded")
+        else:
+            _spread(axes, times, place, COLOURS["pure"])
+    if folded:
+        shown = {"as trained": COLOURS["pure"], "both with BN folded": FOLDED}
+        handles = [Line2D([], [], color=colour, linewidth=3, label=words) for words, colour in shown.items()]
+        axes.legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
     axes.axvline(1, color=COLOURS["resnet"], linewidth=1)
     axes.set_yticks(range(len(found)), [describe(case) for case in found])
     axes.set_ylim(len(found) - 0.4, -0.6)  # the first case at the top
     axes.grid(axis="y", visible=False)
     axes.set_xlabel(f"{'training step' if mode == 'training' else mode}: time of PURe / time of ResNet")
     return figure
+
+
+def _spread(axes: Axes, times: Mapping[str, Sequence[float]], place: float, colour: str, form: str = "") -> None:
+    """Rounds, quartiles and median of one quotient at a height; ``form`` is what follows the names of the networks."""
+    ours, theirs = f"pure{form}", f"resnet{form}"
+    quotients = [first / second for first, second in zip(times[ours], times[theirs], strict=True)]
+    summary = ratio(times, ours, theirs)
+    axes.plot(quotients, [place] * len(quotients), "o", color=colour, alpha=0.25, markersize=3)
+    axes.plot([summary.low, summary.high], [place, place], color=colour, linewidth=3, alpha=0.6)
+    axes.plot(summary.median, place, "|", color="black", markersize=11, markeredgewidth=1.6)
 
 
 def machines_table(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:

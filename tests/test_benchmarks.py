@@ -77,6 +77,25 @@ def test_figure_has_every_round_of_every_case() -> None:
     plt.close(figure)
 
 
+FOLDED = TIMES | {"pure_folded": [1.0, 1.0, 4.0, 1.0], "resnet_folded": [1.0, 0.5, 1.0, 1.0]}
+
+
+def test_folded_networks_stand_beside_the_others_where_they_were_timed() -> None:
+    mixed = record(case(seconds={"training": TIMES, "inference": FOLDED}), case(compiled=True))
+    table = benchmarks.networks_table(mixed)
+    assert table["Folded"].tolist() == ["1.50 [1.00, 2.50]", ""]  # of 1, 2, 4, 1
+    assert table["Folded / unfolded"].tolist() == ["0.50 [0.46, 0.62]", ""]  # of 1/2, 1/3, 1/2, 1
+    figure = benchmarks.ratios_figure(mixed, "inference")
+    axes = figure.axes[0]
+    dots = [list(line.get_xdata()) for line in axes.lines if line.get_marker() == "o"]
+    assert dots == [[2.0, 3.0, 4.0, 1.0], [1.0, 2.0, 4.0, 1.0], [2.0, 3.0, 4.0, 1.0]]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["as trained", "both with BN folded"]
+    plt.close(figure)
+    figure = benchmarks.ratios_figure(mixed, "training")
+    assert figure.axes[0].get_legend() is None
+    plt.close(figure)
+
+
 def test_tables_of_the_committed_records() -> None:
     records = benchmarks.load(ROOT / "results/benchmarks")
     assert records, "results/benchmarks holds no record"
@@ -100,12 +119,11 @@ def test_both_networks_have_the_same_shortcuts_unless_told_otherwise(bench: Any)
 
 def test_pair_is_measured_in_all_its_figures(bench: Any) -> None:
     found = bench.networks.measure(bench.Pair("pure20", 2, 8, rounds=2), "cpu")
-    for mode in ("training", "inference"):
-        assert {name: len(each) for name, each in found["seconds"][mode].items()} == {
-            "pure": 2,
-            "resnet": 2,
-            "plain": 2,
-        }
+    forms = {"training": [], "inference": ["pure_folded", "resnet_folded"]}
+    for mode, more in forms.items():
+        rounds = {name: len(each) for name, each in found["seconds"][mode].items()}
+        assert rounds == dict.fromkeys(["pure", "resnet", "plain", *more], 2)
+    assert "both folded" in bench.networks.line(found)
     assert found["kept_bytes"]["plain"] > 1.3 * found["kept_bytes"]["pure"]
 
 
@@ -153,6 +171,18 @@ def test_bars_of_a_gpu_are_measured_first(bench: Any) -> None:
         if bar.where["device"] == "cuda":
             where = {key: wanted for key, wanted in bar.where.items() if (bar.what, key) != ("run", "model")}
             assert any(all(each.get(key) == wanted for key, wanted in where.items()) for each in first), bar.text
+
+
+def test_cpu_run_has_the_bars_and_then_every_network_named(bench: Any) -> None:
+    """Compiled and not; what costs most compilation comes last, so that it is what a short run leaves out."""
+    named = [{"part": part, "device": "cpu", **settings} for part, settings, _ in bench.cases("cpu", False)]
+    for bar in benchmarks.BARS:
+        if bar.where["device"] == "cpu":
+            assert any(bar.where.items() <= each.items() for each in named[:4]), bar.text
+    networks = [each for each in named if each["part"] == "networks"]
+    wanted = {(f"pure{depth}", compiled) for depth in (18, 34, 20, 110) for compiled in (False, True)}
+    assert {(each["model"], each["compiled"]) for each in networks} == wanted
+    assert [(each["model"], each["compiled"]) for each in networks].index(("pure110", True)) == len(networks) - 1
 
 
 def test_training_epochs_are_timed_in_turns(bench: Any) -> None:
