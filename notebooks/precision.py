@@ -194,14 +194,15 @@ show(precision_study.decision_table(results))
 # %% tags=["nbval-check-output"]
 for recipe in dict.fromkeys(result.recipe for result in results):
     decided = precision_study.decision(results, recipe)
-    chosen = [recipes.get_recipe(recipe, result.model) for result in results if result.recipe == recipe]
+    ours = [result for result in results if result.recipe == recipe]
+    chosen = [recipes.get_recipe(recipe, result.model) for result in ours]
     same = all((each.precision, each.unit_precision) == decided for each in chosen)
-    print(
-        f"{recipe}: network {decided[0]}, units {decided[1]}. The recipe has {'this' if same else 'another default'}."
-    )
+    print(f"{recipe}, by {', '.join(dict.fromkeys(result.study for result in ours))}:", end=" ")
+    print(f"network {decided[0]}, units {decided[1]}. The recipe has {'this' if same else 'another default'}.")
 
 # %% [markdown]
-# A recipe's precision can be overridden for one run, with `precision` and `unit_precision`; the record names it.
+# This holds for the machines that were asked; one run on another can have another precision, by the overrides
+# `precision` and `unit_precision`, and its record names it.
 #
 # ## Several seeds at once
 #
@@ -218,7 +219,7 @@ show(precision_study.seeds_table(files))
 # processes, or the load shows that another program was busy, it says little.
 #
 # **What it does not show.** That a lowered precision loses nothing: a difference that is not resolved is a statement
-# about so many seeds and test images, and the loss that it does not exclude stands beside it. Longer trainings, deeper
-# networks and larger images, whose products have more factors and so larger exponents. Another processor: one with
-# units for half precision gains where one without them pays for the conversions. And a time in a whole training, in
-# which loader and optimiser take their part, which no precision changes.
+# about so many seeds and test images, and the loss that it does not exclude stands beside it. Longer trainings, larger
+# images, and wider networks, whose products have more factors. Another processor: one with units for half precision
+# gains where one without them pays for the conversions. And the time of a whole training, in which loader and optimiser
+# take their part, which the precision does not change.
