@@ -138,9 +138,11 @@ def machines_table(files: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
     rows = []
     for name, found in files.items():
         machine = found["machine"]
+        epochs = {str(measured["epochs"]) for measured in found.get("models", {}).values()}
         rows.append(
             {
                 "Study": name,
+                "Trained": f"{found['recipe']}, {' or '.join(sorted(epochs))} epochs" if epochs else "",
                 "Device": machine["device"],
                 "Threads": str(machine["threads"]),
                 "Cores": str(machine["cores"]),
@@ -153,18 +155,19 @@ def machines_table(files: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
 
 
 def accuracy_table(found: Iterable[Result]) -> pd.DataFrame:
-    """Mean and deviation of each pair's runs, and their difference to float32 with Welch's interval at 95 %.
+    """Mean and deviation of each pair's test accuracies, and difference to float32 with Welch's interval at 95 %.
 
     *Loss not excluded* is how far below zero the interval reaches.
     """
+    shown = list(found)
     rows = []
-    for result in found:
+    for result in shown:
         change = result.difference
-        row = {**result.heading, "Epochs": str(result.epochs), "Runs": str(len(result.seeds))}
-        row["Diverged"] = str(result.diverged)
-        row["Test accuracy (%)"] = str(Sample.of(result.seeds.values())) if result.seeds else "none"
-        row["Difference"] = f"{change.mean:+.2f}" if change else ""
-        row["95 % interval"] = f"{change.low:+.2f} to {change.high:+.2f}" if change else ""
+        row = {**result.heading, "Runs": str(len(result.seeds))}
+        if any(each.diverged for each in shown):
+            row["Diverged"] = str(result.diverged)
+        row["Accuracy (%)"] = str(Sample.of(result.seeds.values())) if result.seeds else "none"
+        row["Difference"] = f"{change.mean:+.2f} [{change.low:+.2f}, {change.high:+.2f}]" if change else ""
         row["Loss not excluded"] = f"{max(0.0, -change.low):.2f}" if change else ""
         rows.append(row | {"Verdict": "" if result.pair == REFERENCE else result.accuracy})
     return pd.DataFrame(rows)

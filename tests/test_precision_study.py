@@ -170,9 +170,10 @@ def test_tables_name_what_diverged_and_leave_empty_what_is_not_known() -> None:
         }
     )
     accuracy = precision_study.accuracy_table(found)
-    assert accuracy["Test accuracy (%)"].tolist() == ["91.00 ± 1.41", "none", "91.00 ± 0.00"]
+    assert accuracy["Diverged"].tolist() == ["0", "2", "0"]
+    assert accuracy["Accuracy (%)"].tolist() == ["91.00 ± 1.41", "none", "91.00 ± 0.00"]
     assert accuracy["Verdict"].tolist() == ["", "diverges", "not resolved"]
-    assert accuracy["95 % interval"].tolist() == ["", "", "-3.00 to +3.00"]
+    assert accuracy["Difference"].tolist() == ["", "", "+0.00 [-3.00, +3.00]"]
     assert accuracy["Loss not excluded"].tolist() == ["", "", "3.00"]
     assert precision_study.logits_table(found)["Largest error"].tolist() == ["2.0e-02", "none", "2.0e-02"]
     assert precision_study.steps_table(found)["Step / float32"].tolist() == ["2.500", "0.600"]
@@ -205,4 +206,5 @@ def test_files_of_stacked_seeds_are_told_from_studies(tmp_path: Path) -> None:
     assert {result.study for result in precision_study.results(files)} == {"gpu"}
     table = precision_study.seeds_table(files)
     assert table[["Study", "Stacked", "Verdict"]].to_numpy().tolist() == [["seeds", "0.90 [0.80, 0.95]", "loses"]]
-    assert precision_study.machines_table(files)["Study"].tolist() == ["gpu", "seeds"]
+    machines = precision_study.machines_table(files)
+    assert machines[["Study", "Trained"]].to_numpy().tolist() == [["gpu", "digits, 3 epochs"], ["seeds", ""]]
