@@ -131,7 +131,7 @@ plt.show()
 #
 # The same trainings with each pair of precisions, by their accuracy on the test set. *Difference* is that of the means
 # to float32, in points, in brackets Welch's interval at 95 %. A difference is *not resolved* where the interval holds
-# zero, and *Loss not excluded* is how far below zero it reaches.
+# zero; its lower end is then the loss that the runs do not exclude.
 
 # %%
 show(precision_study.accuracy_table(results))
@@ -214,12 +214,12 @@ show(precision_study.seeds_table(files))
 
 # %% [markdown]
 # **How to read it.** *Stacked* is the median over the rounds, in brackets the quartiles. A step is forward and backward
-# pass alone: it is the most that stacking can win. *Gradients differ by* compares the stacked gradients with those of
-# each network alone. *Side by side* is by the wall's clock, and cores bound it: where it exceeds the number of
-# processes, or the load shows that another program was busy, it says little.
+# pass alone: it is the most that stacking can win. *Gradients off by* compares the stacked gradients with those of each
+# network alone. *Side by side* is by so many processes and the wall's clock, and cores bound it: where it exceeds the
+# number of processes, or the load shows that another program was busy, it says little.
 #
 # **What it does not show.** That a lowered precision loses nothing: a difference that is not resolved is a statement
-# about so many seeds and test images, and the loss that it does not exclude stands beside it. Longer trainings, larger
-# images, and wider networks, whose products have more factors. Another processor: one with units for half precision
-# gains where one without them pays for the conversions. And the time of a whole training, in which loader and optimiser
-# take their part, which the precision does not change.
+# about so many seeds and test images, and the lower end of its interval is the loss that it does not exclude. Longer
+# trainings, larger images, and wider networks, whose products have more factors. Another processor: one with units for
+# half precision gains where one without them pays for the conversions. And the time of a whole training, in which
+# loader and optimiser take their part, which the precision does not change.

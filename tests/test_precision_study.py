@@ -174,7 +174,6 @@ def test_tables_name_what_diverged_and_leave_empty_what_is_not_known() -> None:
     assert accuracy["Accuracy (%)"].tolist() == ["91.00 ± 1.41", "none", "91.00 ± 0.00"]
     assert accuracy["Verdict"].tolist() == ["", "diverges", "not resolved"]
     assert accuracy["Difference"].tolist() == ["", "", "+0.00 [-3.00, +3.00]"]
-    assert accuracy["Loss not excluded"].tolist() == ["", "", "3.00"]
     assert precision_study.logits_table(found)["Largest error"].tolist() == ["2.0e-02", "none", "2.0e-02"]
     assert precision_study.steps_table(found)["Step / float32"].tolist() == ["2.500", "0.600"]
     labels = [text.get_text() for text in precision_study.study_figure(found).axes[0].get_yticklabels()]
@@ -205,6 +204,7 @@ def test_files_of_stacked_seeds_are_told_from_studies(tmp_path: Path) -> None:
     files = precision_study.load(tmp_path)
     assert {result.study for result in precision_study.results(files)} == {"gpu"}
     table = precision_study.seeds_table(files)
-    assert table[["Study", "Stacked", "Verdict"]].to_numpy().tolist() == [["seeds", "0.90 [0.80, 0.95]", "loses"]]
+    shown = table[["Study", "Stacked", "Verdict", "Side by side"]].to_numpy().tolist()
+    assert shown == [["seeds", "0.90 [0.80, 0.95]", "loses", "1.50 by 2"]]
     machines = precision_study.machines_table(files)
     assert machines[["Study", "Trained"]].to_numpy().tolist() == [["gpu", "digits, 3 epochs"], ["seeds", ""]]
