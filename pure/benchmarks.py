@@ -268,7 +268,7 @@ def _spread(axes: Axes, times: Mapping[str, Sequence[float]], place: float, colo
     quotients = [first / second for first, second in zip(times[ours], times[theirs], strict=True)]
     summary = ratio(times, ours, theirs)
     axes.plot(quotients, [place] * len(quotients), "o", color=colour, alpha=0.25, markersize=3)
-    axes.plot([summary.low, summary.high], [place, place], color=colour, linewidth=3, alpha=0.6)
+    axes.hlines(place, summary.low, summary.high, color=colour, linewidth=3, alpha=0.6)  # without caps beyond its ends
     axes.plot(summary.median, place, "|", color="black", markersize=11, markeredgewidth=1.6)
 
 

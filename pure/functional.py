@@ -9,11 +9,10 @@ work::
 
 Under autocast the logarithm and the exponential stay in float32, and so does the output; only the sum ``z`` between
 them is lowered.  ``exp(15)``, as trained networks have it, is 3.3e6: float32 holds it, while float16, which ends at
-65504, would make it infinite, as a network wholly in float16 does.  Two costs remain.  Half precision rounds ``z``,
-and the product thereby by a factor of up to ``exp(|z| * u)`` with ``u = 2**-11`` in float16 and ``2**-8`` in
-bfloat16: 0.7 % and 6 % at ``z = 15``, to which the rounded logarithms and exponents add.  And the gradient of ``z``,
-``y`` times that of ``y``, is lowered too: it can overflow float16, where a ``GradScaler`` skips the step; bfloat16
-has the range.
+65504, would make it infinite, as a network wholly in float16 does.  Two costs remain.  Half precision rounds ``z``
+to 11 binary digits in float16 and 8 in bfloat16, and the product thereby: for ``z`` from 8 to 16 by up to 0.4 % and
+3.2 %, to which the rounded logarithms and exponents add.  And the gradient of ``z``, ``y`` times that of ``y``, is
+lowered too: it can overflow float16, where a ``GradScaler`` skips the step; bfloat16 has the range.
 
 Where they hold, :mod:`pure.ops` computes the logarithm, and on a GPU the exponential: the same numbers from operators
 that keep less for the backward pass and read and write less.  ``with pure.ops.disabled():`` leaves the formulas alone.
