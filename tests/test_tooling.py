@@ -111,7 +111,9 @@ def test_the_package_declares_what_it_imports() -> None:
     """A plain installation has what networks and training need; extras bring the rest."""
     distributions = packages_distributions()
     base = {canonicalize_name(Requirement(text).name) for text in PROJECT["dependencies"]}
-    extra_of = dict.fromkeys(["benchmarks", "diagrams", "gallery", "report", "style", "summary"], "book")
+    extra_of = dict.fromkeys(
+        ["benchmarks", "diagrams", "gallery", "precision_study", "report", "style", "summary"], "book"
+    )
     extra_of |= {"timm": "timm", **dict.fromkeys(["synthetic_galaxies", "sky", "shapes"], "galaxies")}
     files = sorted((ROOT / "pure").rglob("*.py"))
     assert files
