@@ -94,8 +94,8 @@ gallery.class_balance(splits)
 plt.show()
 
 # %% [markdown]
-# **Check.** On purpose, as in Galaxy10, some galaxies are there twice, under two labels. Positions that two parts share,
-# in the plain division and in the one by position:
+# **Check.** On purpose, as in Galaxy10, some galaxies are there twice, under two labels. Positions that two parts
+# share, in the plain division and in the one by position:
 
 # %%
 source = splits.validation.images  # the whole file
