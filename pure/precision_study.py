@@ -88,7 +88,7 @@ class Result:
 
     @property
     def accuracy(self) -> str:
-        """What the trainings say against float32: ``worse`` and ``better`` by an interval that leaves out zero."""
+        """What the trainings say against float32; ``worse`` and ``better`` by an interval that leaves out zero."""
         if self.diverged:
             return "diverges"
         if self.difference is None:
@@ -97,7 +97,7 @@ class Result:
 
     @property
     def time(self) -> str:
-        """What the rounds say against float32: both quartiles must lie on one side."""
+        """What the rounds say against float32; both quartiles must lie on one side."""
         return "faster" if self.step["high"] < 1 else "slower" if self.step["low"] > 1 else "not resolved"
 
     @property
