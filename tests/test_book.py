@@ -137,8 +137,22 @@ def test_exactly_what_a_change_has_reached_is_executed_again(small_book: Path) -
 
     # The download has the outputs also when they come from the cache.
     assert _build(small_book) == set()
-    notebook = nbformat.read(small_book / "_build" / "html" / "_sources" / "pages" / "one.ipynb", as_version=4)
-    assert [output.text for cell in notebook.cells for output in cell.get("outputs", [])] == ["one 1\n2\n"]
+    assert _downloaded_outputs(small_book, "one") == ["one 1\n2\n"]
+
+
+def test_a_page_that_writes_what_it_depends_on_has_its_outputs(small_book: Path) -> None:
+    pytest.importorskip("jupyter_book", reason="needs the extra [book]")
+    page = small_book / "pages" / "records.py"
+    page.write_text(page.read_text() + '_ = Path("../results/digits/record.json").write_text("written")\n')
+    assert "records" in _build(small_book)
+    assert _downloaded_outputs(small_book, "records") == ["records 1\n"]
+    assert _build(small_book) == {"records"}  # which found something else than at first
+    assert _build(small_book) == set()
+
+
+def _downloaded_outputs(book: Path, page: str) -> list[str]:
+    notebook = nbformat.read(book / "_build" / "html" / "_sources" / "pages" / f"{page}.ipynb", as_version=4)
+    return [output.text for cell in notebook.cells for output in cell.get("outputs", [])]
 
 
 def test_the_fingerprint_sees_contents_names_and_new_files(pure_book: ModuleType, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import importlib
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,11 @@ def fingerprint(patterns: Iterable[str], root: Path = ROOT) -> str:
     return digest.hexdigest()
 
 
+# As the build found it at first: a page may write what it depends on, such as the division of a data set, and the cache
+# is asked for its outputs behind that.
+_fingerprint_of_this_build = cache(fingerprint)
+
+
 def read_notebook(text: str, root: Path = ROOT) -> NotebookNode:
     """Read a py:percent notebook, and put the fingerprint of what it depends on where jupyter-cache looks.
 
@@ -69,7 +75,7 @@ def read_notebook(text: str, root: Path = ROOT) -> NotebookNode:
     notebook = jupytext.reads(text, fmt="py:percent")
     own = notebook.metadata.pop("pure", {}).get("depends", [])
     notebook.metadata.setdefault("kernelspec", {"name": "python3", "display_name": "Python 3"})
-    notebook.metadata.kernelspec["fingerprint"] = fingerprint([*CODE, *own], root)
+    notebook.metadata.kernelspec["fingerprint"] = _fingerprint_of_this_build((*CODE, *own), root)
     return notebook
 
 
