@@ -329,7 +329,8 @@ def _grid(rows: int, columns: int, cell: float, left: float = 0.0, top: float = 
     """Square cells of a size in inches, close together, with room for names at the left and titles above."""
     style.use()
     width, height = left + columns * cell, top + rows * cell
-    figure = plt.figure(figsize=(width, height), layout="none")
+    # Coarser than the book's other figures: photographs in PNG come to megabytes, which a reader has to load.
+    figure = plt.figure(figsize=(width, height), dpi=130, layout="none")
     grid = figure.add_gridspec(
         rows, columns, left=left / width, right=1, bottom=0, top=1 - top / height, wspace=0.05, hspace=0.05
     )
