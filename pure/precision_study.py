@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import matplotlib.pyplot as plt
 import pandas as pd
 
+from pure.benchmarks import Ratio
 from pure.recipes import Family, family_of
 from pure.report import Difference, Sample
 from pure.style import COLOURS
@@ -155,10 +156,7 @@ def machines_table(files: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
 
 
 def accuracy_table(found: Iterable[Result]) -> pd.DataFrame:
-    """Mean and deviation of each pair's test accuracies, and difference to float32 with Welch's interval at 95 %.
-
-    *Loss not excluded* is how far below zero the interval reaches.
-    """
+    """Mean and deviation of each pair's test accuracies, and difference to float32 with Welch's interval at 95 %."""
     shown = list(found)
     rows = []
     for result in shown:
@@ -214,15 +212,15 @@ def seeds_table(files: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
     for name, found in files.items():
         if "seeds_per_hour_stacked_over_alone" not in found:
             continue
-        settings, gain = found["settings"], found["seeds_per_hour_stacked_over_alone"]
+        settings, gain = found["settings"], Ratio(**found["seeds_per_hour_stacked_over_alone"])
         rows.append(
             {
                 "Study": name,
                 "Model": display_name(settings["model"]),
                 "Seeds": str(settings["seeds"]),
                 "Batch": f"{settings['batch']} x {settings['pixels']} px",
-                "Stacked": f"{gain['median']:.2f} [{gain['low']:.2f}, {gain['high']:.2f}]",
-                "Verdict": "gains" if gain["low"] > 1 else "loses" if gain["high"] < 1 else "not resolved",
+                "Stacked": str(gain),
+                "Verdict": "gains" if gain.low > 1 else "loses" if gain.high < 1 else "not resolved",
                 "Gradients off by": f"{found['gradients_differ_by']:.0e}",
                 "Side by side": (
                     f"{found['seeds_per_hour_side_by_side_over_one_process']:.2f} by {settings['processes']}"

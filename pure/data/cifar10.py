@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import os
 import pickle
 import warnings
@@ -30,6 +31,7 @@ from pure.data.folders import FolderImages, Unreadable, UnreadableImageError
 from pure.data.official import get, hold_out
 from pure.data.root import data_root, missing, writable_folder
 from pure.data.splits import ImageSet, Splits
+from pure.files import write_atomically
 
 __all__ = ["CLASSES", "cifar10", "download", "verify"]
 
@@ -255,11 +257,6 @@ def _write_cache(files: Sequence[Path], train: ImageSet, test: ImageSet) -> None
             stacklevel=2,
         )
         return
-    path = folder / files[0].name
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        with unfinished.open("wb") as file:
-            np.savez(file, images=train.images, labels=train.labels, test_images=test.images, test_labels=test.labels)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    buffer = io.BytesIO()
+    np.savez(buffer, images=train.images, labels=train.labels, test_images=test.images, test_labels=test.labels)
+    write_atomically(folder / files[0].name, buffer.getvalue())
