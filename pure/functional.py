@@ -107,7 +107,7 @@ def _log_clamped(x: Tensor, threshold: Tensor | float) -> Tensor:
 
     Taken in the dtype of :func:`_wide`.  The operator hands it to the product of matrices in the dtype that autocast
     would make of it.  Where an input equals the threshold, any split of the gradient between the two is right: the
-    formula gives it to the input, the operator to the threshold.
+    formula gives it to the input, the operator and compiled graphs to the threshold.
     """
     dtype = _wide(x)
     tau = _tau(threshold, x, dtype)
@@ -116,6 +116,8 @@ def _log_clamped(x: Tensor, threshold: Tensor | float) -> Tensor:
     x = x.to(dtype)
     if ops.applies(x):
         return ops.log(x, tau, dtype)  # type: ignore[no-any-return]
+    if ops.compiles():
+        return ops.graph_log(x, tau)
     # Few masks: they are what a compiler is slow at on CPUs.  Zero times infinity is NaN
     return torch.clamp(x, min=tau).log() + 0 * x
 
@@ -124,6 +126,8 @@ def _exp(z: Tensor, dtype: torch.dtype) -> Tensor:
     """``exp(z)`` in a dtype, that of ``z`` or wider."""
     if z.dtype != dtype and ops.applies(z) and ops.has_kernels(z):
         return ops.exp(z, dtype)  # type: ignore[no-any-return]
+    if z.dtype == dtype and z.is_cpu and ops.compiles():
+        return ops.graph_exp(z)
     return z.to(dtype).exp()
 
 
@@ -132,7 +136,7 @@ def _tau(threshold: Tensor | float, x: Tensor, dtype: torch.dtype | None = None)
     dtype = dtype or x.dtype
     least = 2.0**-24 if dtype == torch.float16 else torch.finfo(dtype).tiny  # float16 has tau = 1e-7 as a subnormal
     tau = torch.as_tensor(threshold, dtype=dtype, device=x.device)
-    return torch.maximum(tau, torch.full_like(tau, least))
+    return tau.clamp(min=least)
 
 
 def _wide(x: Tensor) -> torch.dtype:

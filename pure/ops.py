@@ -13,6 +13,9 @@ and a convolution with BN behind it.
 :func:`applies` says where the operators stand in for the formulas of :mod:`pure.functional`.  They do not while a graph
 is captured: a compiler fuses plain formulas better than calls that it cannot look into, and an exported program must
 run where this package is not installed.  Second derivatives are those of plain formulas of ``l``.
+
+:func:`compiles` says where a compiler makes kernels of the formulas.  There, :func:`graph_log` and :func:`graph_exp`
+write out the gradients that it fuses best.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-__all__ = ["applies", "disabled", "exp", "log"]
+__all__ = ["applies", "compiles", "disabled", "exp", "graph_exp", "graph_log", "log"]
 
 _enabled = True
 _TRITON_IS_INSTALLED = importlib.util.find_spec("triton") is not None  # not loaded before it is needed
@@ -63,6 +66,17 @@ def _is_transformed() -> bool:
     transforms = torch._C._functorch.get_interpreter_stack() or ()
     vmap = torch._C._functorch.TransformType.Vmap
     return forward_ad._current_level >= 0 or any(transform.key() != vmap for transform in transforms)
+
+
+def compiles() -> bool:
+    """Whether :func:`torch.compile` captures a graph, and no transformation differentiates or maps within it.
+
+    An exported program is left as plain formulas; so is what :mod:`torch.func` transforms, or forward mode
+    differentiates, since the gradients written out here have no rule for that.
+    """
+    if not _enabled or not torch.compiler.is_compiling() or torch.compiler.is_exporting():
+        return False
+    return torch._C._functorch.get_dynamic_layer_stack_depth() == 0 and forward_ad._current_level < 0
 
 
 def has_kernels(x: Tensor) -> bool:
@@ -125,7 +139,7 @@ def _edge(tau: Tensor) -> Tensor:
     the end of a vector.
     """
     edge = tau.log()
-    return edge + 4 * torch.finfo(edge.dtype).eps * edge.abs()
+    return edge.add(edge.abs(), alpha=4 * torch.finfo(edge.dtype).eps)
 
 
 def _log_backward_formula(grad: Tensor, log_x: Tensor, tau: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -219,3 +233,56 @@ exp.register_autograd(_exp_vjp, setup_context=_keep_exp)
 @exp.register_vmap
 def _(info: Any, in_dims: tuple[int, None], z: Tensor, dtype: torch.dtype) -> Any:
     return exp(z, dtype), in_dims[0]
+
+
+# ------------------------------------------------------------------------------------------------------ compiled graphs
+
+
+class _GraphLog(torch.autograd.Function):
+    """See :func:`graph_log`."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, tau: Tensor) -> Tensor:
+        ctx.save_for_backward(x, tau)
+        return torch.maximum(x, tau).log() + 0 * x  # zero times infinity is NaN
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+        x, tau = ctx.saved_tensors
+        ratio = grad / torch.maximum(x, tau)
+        clamped = x <= tau
+        return ratio.masked_fill(clamped, 0), ratio.where(clamped, 0).sum_to_size(tau.shape)
+
+
+class _GraphExp(torch.autograd.Function):
+    """See :func:`graph_exp`."""
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor) -> Tensor:
+        y = torch.ops.prims.exp(z)
+        ctx.save_for_backward(y)
+        return y  # type: ignore[no-any-return]
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (y,) = ctx.saved_tensors
+        return grad * y  # type: ignore[no-any-return]
+
+
+def graph_log(x: Tensor, tau: Tensor) -> Tensor:
+    """:func:`log` in a compiled graph, its gradient as few operations of ``x``: one division, no split between equals.
+
+    The compiler computes ``x`` again from what BN keeps.  As of a ReLU, the gradient of a clamped input is zero even
+    where the one handed in is NaN; those of the exponents and of the threshold are NaN then.
+    """
+    return _GraphLog.apply(x, tau)  # type: ignore[no-any-return]
+
+
+def graph_exp(z: Tensor) -> Tensor:
+    """``exp(z)`` in a compiled graph, kept for the backward pass in place of ``z``, which takes the same memory.
+
+    Compilers take an exponential for free and rather keep the convolution's output ``z``, computing ``exp(z)`` again.
+    That is right on a GPU, where memory is the limit, and costs a pass over the map on a CPU.  ``prims.exp`` is the
+    same operation of PyTorch's, but not among those that its partitioner computes twice.
+    """
+    return _GraphExp.apply(z)  # type: ignore[no-any-return]

@@ -12,7 +12,10 @@ from typing import Any
 
 import pytest
 import torch
+from functorch.compile import make_boxed_func, min_cut_rematerialization_partition
 from torch import Tensor, nn
+from torch._dynamo.backends.common import aot_autograd
+from torch._inductor.decomposition import select_decomp_table
 from torch.autograd import forward_ad
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -321,26 +324,116 @@ every_unit = pytest.mark.parametrize(("make", "shape"), UNITS.values(), ids=UNIT
 
 
 @every_unit
-def test_a_captured_graph_has_the_plain_formula(make: Callable[[], nn.Module], shape: tuple[int, ...]) -> None:
+def test_captured_graphs_call_no_operator_of_ours(make: Callable[[], nn.Module], shape: tuple[int, ...]) -> None:
     unit, x = make(), torch.randn(shape)
-    graphs: list[torch.fx.GraphModule] = []
-
-    def backend(graph: torch.fx.GraphModule, _: Any) -> torch.fx.GraphModule:
-        graphs.append(graph)
-        return graph
-
-    torch.compiler.reset()
-    compiled = torch.compile(unit, fullgraph=True, backend=backend)
+    captured = Captured()
+    compiled = captured.compile(unit)
     torch.testing.assert_close(compiled(x), unit(x))
     compiled(x)
-    assert len(graphs) == 1
+    assert len(captured.forward) == 1
+    assert not any(name.startswith("pure") for name in captured.forward[0])
     program = torch.export.export(unit, (x,))
     torch.testing.assert_close(program.module()(x), unit(x))
-    for graph in (graphs[0].graph, program.graph):
-        called = [str(node.target) for node in graph.nodes if node.op in ("call_function", "call_method")]
-        assert any("log" in target for target in called)
-        assert not any("pure" in target for target in called)
-    torch.compiler.reset()
+    called = [str(node.target) for node in program.graph.nodes if node.op == "call_function"]
+    assert {name for name in called if "exp" in name and "expand" not in name} == {"aten.exp.default"}
+    assert {"aten.clamp.Tensor", "aten.log.default"} <= set(called)  # the plain formula
+    assert not any("pure" in name for name in called)
+
+
+class Captured:
+    """The operations of compiled graphs, forward and backward, as the compiler is given them."""
+
+    def __init__(self) -> None:
+        self.forward: list[list[str]] = []
+        self.backward: list[list[str]] = []
+
+    def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        backend = aot_autograd(
+            fw_compiler=self._into(self.forward),
+            bw_compiler=self._into(self.backward),
+            partition_fn=min_cut_rematerialization_partition,
+            decompositions=select_decomp_table(),
+        )
+        torch.compiler.reset()
+        return torch.compile(function, fullgraph=True, backend=backend, dynamic=False)
+
+    def _into(self, graphs: list[list[str]]) -> Callable[..., Any]:
+        def compiler(graph: torch.fx.GraphModule, _: Any) -> Any:
+            graphs.append([str(node.target) for node in graph.graph.nodes if node.op == "call_function"])
+            return make_boxed_func(graph.forward)
+
+        return compiler
+
+
+def test_a_compiled_gradient_takes_no_exponential_again_and_divides_once() -> None:
+    torch.manual_seed(0)
+    block = nn.Sequential(nn.BatchNorm2d(4), ProductUnit2d(4, 4, 3, padding=1), nn.BatchNorm2d(4))
+    x = torch.randn(2, 4, 6, 6)
+
+    def loss(x: Tensor) -> Tensor:
+        return block(x).square().sum()
+
+    def captured() -> Captured:
+        graphs = Captured()
+        graphs.compile(loss)(x).backward()
+        return graphs
+
+    ours = captured()
+    with ops.disabled():
+        plain = captured()
+    (backward,), (as_formula,) = ours.backward, plain.backward
+    assert as_formula.count("aten.exp.default") - backward.count("aten.exp.default") == 1  # the others are of softplus
+    assert not any(name.startswith("prims.exp") for name in backward)
+    assert ours.forward[0].count("prims.exp.default") == 1
+    assert "aten.div.Scalar" in as_formula  # the split between equals
+    assert "aten.div.Scalar" not in backward
+
+
+@every_unit
+def test_compiled_gradients_are_those_of_the_operator(make: Callable[[], nn.Module], shape: tuple[int, ...]) -> None:
+    """Of clamped inputs, and of some that equal the threshold; what is not finite shows."""
+    torch.manual_seed(0)
+    unit = make()
+    compiled = Captured().compile(unit)
+    x = torch.randn(shape)
+    x[0, 0] = unit.threshold.detach().flatten()[0]
+    inputs = [x.requires_grad_(), *unit.parameters()]
+    expected = torch.autograd.grad(unit(x).square().sum(), inputs)
+    for ours, theirs in zip(torch.autograd.grad(compiled(x).square().sum(), inputs), expected, strict=True):
+        torch.testing.assert_close(ours, theirs)
+    assert (expected[0][0, 0] == 0).all()
+    for bad in (math.nan, math.inf, -math.inf):
+        spoilt = x.detach().clone()
+        spoilt.view(-1)[-1] = bad
+        y = compiled(spoilt)
+        torch.testing.assert_close(y, unit(spoilt), equal_nan=True)
+        assert y.isnan().any()
+        assert all(gradient.isnan().any() for gradient in torch.autograd.grad(y.square().sum(), inputs[1:]))
+
+
+@every_unit
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:FutureWarning")  # PyTorch's own, in jvp
+def test_transformations_within_a_compiled_graph(make: Callable[[], nn.Module], shape: tuple[int, ...]) -> None:
+    """They have the plain formula: the gradients written out for compilers have no rule for them."""
+    torch.manual_seed(0)
+    unit, x, along = make(), torch.randn(shape), torch.randn(shape)
+
+    def loss(x: Tensor) -> Tensor:
+        return unit(x).square().sum()
+
+    functions: list[Callable[[Tensor], Tensor]] = [
+        torch.func.grad(loss),
+        lambda x: torch.func.vmap(torch.func.grad(loss))(x[None])[0],
+        lambda x: torch.func.jvp(loss, (x,), (along,))[1],
+    ]
+    for function in functions:
+        graphs = Captured()
+        torch.testing.assert_close(graphs.compile(function)(x), function(x))
+        assert not any(name.startswith("prims.exp") for graph in graphs.forward for name in graph)
+    stacked = Captured().compile(torch.func.vmap(unit))
+    leaf = x[None].clone().requires_grad_()
+    (found,) = torch.autograd.grad(stacked(leaf).square().sum(), leaf)
+    torch.testing.assert_close(found[0], torch.func.grad(loss)(x))
 
 
 @every_unit
