@@ -6,7 +6,7 @@
 
 A training step is forward pass, cross-entropy, backward pass and SGD with momentum at a learning rate of zero, which
 does all its work and leaves the weights where they are: what is timed is the same in every round.  The plain form is
-the same network with the formulas of ``pure.functional`` alone; compiled networks are made of them in any case.
+the same network with the formulas of ``pure.functional`` alone.
 Inference of eager networks is timed with their BN folded too (``pure.inference.fold``), in the same rounds.
 """
 
@@ -103,8 +103,8 @@ def measure(pair: Pair, device: str) -> dict[str, Any]:
 
     result: dict[str, Any] = asdict(pair) | {"seconds": {}}
     steps = {name: training(name) for name in networks}
+    steps["plain"] = _plain(steps["pure"])  # where compiled, a graph of its own
     if not pair.compiled:
-        steps["plain"] = _plain(steps["pure"])
         kept = {name: kept_bytes(lambda n=name: loss(n), own[name]) for name in networks}
         kept["plain"] = kept_bytes(_plain(lambda: loss("pure")), own["pure"])
         result["kept_bytes"] = kept
@@ -114,8 +114,8 @@ def measure(pair: Pair, device: str) -> dict[str, Any]:
     for network in networks.values():
         network.eval()
     answers = {name: torch.no_grad()(lambda n=name: logits(n)) for name in networks}
+    answers["plain"] = _plain(answers["pure"])
     if not pair.compiled:
-        answers["plain"] = _plain(answers["pure"])
         for name in tuple(networks):
             networks[f"{name}_folded"] = fold(networks[name])
             answers[f"{name}_folded"] = torch.no_grad()(lambda n=f"{name}_folded": logits(n))

@@ -103,7 +103,8 @@ for record in records:
 #
 # ## All figures
 #
-# *Step / plain* compares the registered operator with the formulas of {py:mod}`pure.functional`, in the same network.
+# *Step / plain* compares the fast path of {py:mod}`pure.ops`, which is the registered operator and in compiled networks
+# the gradients written out for compilers, with the formulas of {py:mod}`pure.functional`, in the same network.
 # *Folded* is inference with BN folded, PURe over ResNet, and *Folded / unfolded* what folding gives the PURe; empty
 # where it was not timed. *Kept* is the memory that the forward pass holds for the backward pass, PURe over ResNet,
 # without the weights; it varies with nothing but the shapes. On a GPU, *Peak* is what a step allocates at most.

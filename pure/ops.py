@@ -74,9 +74,17 @@ def compiles() -> bool:
     An exported program is left as plain formulas; so is what :mod:`torch.func` transforms, or forward mode
     differentiates, since the gradients written out here have no rule for that.
     """
-    if not _enabled or not torch.compiler.is_compiling() or torch.compiler.is_exporting():
-        return False
-    return torch._C._functorch.get_dynamic_layer_stack_depth() == 0 and forward_ad._current_level < 0
+    return (
+        _enabled
+        and torch.compiler.is_compiling()
+        and forward_ad._current_level < 0
+        and not _is_exported_or_transformed()
+    )
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]  # a compiler asks, and cannot look into it
+def _is_exported_or_transformed() -> bool:
+    return torch.compiler.is_exporting() or torch._C._functorch.get_dynamic_layer_stack_depth() > 0
 
 
 def has_kernels(x: Tensor) -> bool:
