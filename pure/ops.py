@@ -282,6 +282,13 @@ def graph_log(x: Tensor, tau: Tensor) -> Tensor:
 
     The compiler computes ``x`` again from what BN keeps.  As of a ReLU, the gradient of a clamped input is zero even
     where the one handed in is NaN; those of the exponents and of the threshold are NaN then.
+
+    Args:
+        x: inputs, any shape, floating point.
+        tau: thresholds, positive, broadcast to ``x``, of its dtype.
+
+    Returns:
+        The logarithms, shape and dtype of ``x``; NaN where ``x`` is NaN or infinite.
     """
     return _GraphLog.apply(x, tau)  # type: ignore[no-any-return]
 
@@ -292,5 +299,11 @@ def graph_exp(z: Tensor) -> Tensor:
     Compilers take an exponential for free and rather keep the convolution's output ``z``, computing ``exp(z)`` again.
     That is right on a GPU, where memory is the limit, and costs a pass over the map on a CPU.  ``prims.exp`` is the
     same operation of PyTorch's, but not among those that its partitioner computes twice.
+
+    Args:
+        z: any shape, floating point.
+
+    Returns:
+        The exponentials, shape and dtype of ``z``.
     """
     return _GraphExp.apply(z)  # type: ignore[no-any-return]
