@@ -278,7 +278,7 @@ class _GraphExp(torch.autograd.Function):
 
 
 def graph_log(x: Tensor, tau: Tensor) -> Tensor:
-    """:func:`log` in a compiled graph, its gradient as few operations of ``x``: one division, no split between equals.
+    """``log`` in a compiled graph, its gradient as few operations of ``x``: one division, no split between equals.
 
     The compiler computes ``x`` again from what BN keeps.  As of a ReLU, the gradient of a clamped input is zero even
     where the one handed in is NaN; those of the exponents and of the threshold are NaN then.
