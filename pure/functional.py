@@ -112,10 +112,10 @@ def _log_clamped(x: Tensor, threshold: Tensor | float) -> Tensor:
     dtype = _wide(x)
     tau = _tau(threshold, x, dtype)
     if ops.applies(x) and ops.has_kernels(x):  # they widen what they read, and lower what they write
-        return ops.log(x, tau, _lowered(dtype, x))  # type: ignore[no-any-return]
+        return ops.eager_log(x, tau, _lowered(dtype, x))
     x = x.to(dtype)
     if ops.applies(x):
-        return ops.log(x, tau, dtype)  # type: ignore[no-any-return]
+        return ops.eager_log(x, tau, dtype)
     if ops.compiles():
         return ops.graph_log(x, tau)
     # Few masks: they are what a compiler is slow at on CPUs.  Zero times infinity is NaN
@@ -125,7 +125,7 @@ def _log_clamped(x: Tensor, threshold: Tensor | float) -> Tensor:
 def _exp(z: Tensor, dtype: torch.dtype) -> Tensor:
     """``exp(z)`` in a dtype, that of ``z`` or wider."""
     if z.dtype != dtype and ops.applies(z) and ops.has_kernels(z):
-        return ops.exp(z, dtype)  # type: ignore[no-any-return]
+        return ops.eager_exp(z, dtype)
     if z.dtype == dtype and z.is_cpu and ops.compiles():
         return ops.graph_exp(z)
     return z.to(dtype).exp()
@@ -136,6 +136,8 @@ def _tau(threshold: Tensor | float, x: Tensor, dtype: torch.dtype | None = None)
     dtype = dtype or x.dtype
     least = 2.0**-24 if dtype == torch.float16 else torch.finfo(dtype).tiny  # float16 has tau = 1e-7 as a subnormal
     tau = torch.as_tensor(threshold, dtype=dtype, device=x.device)
+    if tau.is_cpu and tau.ndim == 0 and ops.only_autograd_listens(tau) and tau.item() >= least:
+        return tau  # on small maps, a clamp and its gradient are one per cent of a network's step
     return tau.clamp(min=least)
 
 

@@ -143,7 +143,7 @@ def _exp_backward_kernel(grad_ptr, y_ptr, grad_z_ptr, size, BLOCK: tl.constexpr)
 
 
 def log(x: Tensor, tau: Tensor, dtype: torch.dtype) -> Tensor:
-    """:func:`pure.ops.log`; ``tau`` in float32, ``x`` and the output in float32 or half precision."""
+    """:func:`pure.ops.eager_log`; ``tau`` in float32, ``x`` and the output in float32 or half precision."""
     x, tau = _dense(x), tau.contiguous()
     log_x = torch.empty_like(x, dtype=dtype)
     columns, inner, height, width = _tiles(x, tau)
@@ -187,7 +187,7 @@ def log_backward(grad: Tensor, log_x: Tensor, tau: Tensor, dtype: torch.dtype) -
 
 
 def exp(z: Tensor, dtype: torch.dtype) -> Tensor:
-    """:func:`pure.ops.exp`, between float32 and half precision."""
+    """:func:`pure.ops.eager_exp`, between float32 and half precision."""
     z = _dense(z)
     y = torch.empty_like(z, dtype=dtype)
     with torch.cuda.device_of(z):

@@ -10,6 +10,10 @@ input was clamped where ``l`` is ``log(tau)``, and elsewhere ``1 / x = exp(-l)``
 With the exponential, which keeps its output as PyTorch's does, a product unit keeps two feature maps: as many as a ReLU
 and a convolution with BN behind it.
 
+:func:`eager_log` and :func:`eager_exp` are these operators.  Both are registered with PyTorch, and called by its
+dispatcher where a transformation, a mode or a subclass has to see them; where nothing but autograd listens they pass it
+by, since its way through Python takes as long as the computation on a small map.
+
 :func:`applies` says where the operators stand in for the formulas of :mod:`pure.functional`.  They do not while a graph
 is captured: a compiler fuses plain formulas better than calls that it cannot look into, and an exported program must
 run where this package is not installed.  Second derivatives are those of plain formulas of ``l``.
@@ -21,15 +25,30 @@ write out the gradients that it fuses best.
 from __future__ import annotations
 
 import importlib.util
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
+from torch.utils._python_dispatch import _get_current_dispatch_mode
 
-__all__ = ["applies", "compiles", "disabled", "exp", "graph_exp", "graph_log", "log"]
+__all__ = [
+    "applies",
+    "compiles",
+    "disabled",
+    "eager_exp",
+    "eager_log",
+    "exp",
+    "graph_exp",
+    "graph_log",
+    "log",
+    "only_autograd_listens",
+]
+
+T = TypeVar("T", float, Tensor)
 
 _enabled = True
 _TRITON_IS_INSTALLED = importlib.util.find_spec("triton") is not None  # not loaded before it is needed
@@ -68,6 +87,21 @@ def _is_transformed() -> bool:
     return forward_ad._current_level >= 0 or any(transform.key() != vmap for transform in transforms)
 
 
+def only_autograd_listens(*tensors: Tensor) -> bool:
+    """Whether tensors may be computed with, and numbers read from them, unseen by anybody but autograd.
+
+    They are plain tensors, no graph is captured, nothing is transformed and no mode waits for operators.
+    """
+    functorch = torch._C._functorch
+    return (
+        not torch.compiler.is_compiling()
+        and torch._C._get_tracing_state() is None
+        and functorch.peek_interpreter_stack() is None
+        and _get_current_dispatch_mode() is None
+        and all(type(x) in (Tensor, torch.nn.Parameter) and not functorch.is_legacy_batchedtensor(x) for x in tensors)
+    )
+
+
 def compiles() -> bool:
     """Whether :func:`torch.compile` captures a graph, and no transformation differentiates or maps within it.
 
@@ -95,35 +129,29 @@ def has_kernels(x: Tensor) -> bool:
 # ------------------------------------------------------------------------------------------------------------ logarithm
 
 
-@torch.library.custom_op("pure::log", mutates_args=())
-def log(x: Tensor, tau: Tensor, dtype: torch.dtype) -> Tensor:
-    """``log(max(x, tau))``; NaN where ``x`` is NaN or infinite.
-
-    Args:
-        x: inputs, any shape, floating point.
-        tau: thresholds, positive, broadcast to ``x``; the logarithm is taken in their dtype.
-        dtype: that of the output, which differs from that of ``tau`` only where there are kernels.
-
-    Returns:
-        The logarithms, shape and memory format of ``x``.
-    """
+def _log(x: Tensor, tau: Tensor, dtype: torch.dtype) -> Tensor:
+    """See :func:`eager_log`."""
     if has_kernels(x):
         from pure import kernels
 
         return kernels.log(x, tau, dtype)
-    log_x = torch.maximum(x, tau)
-    torch.log(log_x, out=log_x)
-    return log_x.add_(x, alpha=0)  # zero times infinity is NaN: one pass in place of a mask and two more
+    log_x = torch.maximum(x, tau).log_()
+    if x.is_cpu and math.isfinite(x.sum().item()):  # one pass over x alone; a GPU would have to be waited for
+        return log_x
+    return log_x.add_(x, alpha=0)  # zero times infinity is NaN
 
 
-@torch.library.custom_op("pure::log_backward", mutates_args=())
-def log_backward(grad: Tensor, log_x: Tensor, tau: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+log = torch.library.custom_op("pure::log", _log, mutates_args=())
+"""The registered operator ``pure::log``: what :func:`eager_log` computes, by the dispatcher."""
+
+
+def _log_backward(grad: Tensor, log_x: Tensor, tau: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """The gradients of the inputs and of the thresholds, given that of the logarithms.
 
     Args:
         grad: gradient of the logarithms, their shape and dtype.
         log_x: the logarithms.
-        tau: the thresholds, as :func:`log` was given them.
+        tau: the thresholds, as :func:`eager_log` was given them.
         dtype: that of the inputs.
 
     Returns:
@@ -133,27 +161,32 @@ def log_backward(grad: Tensor, log_x: Tensor, tau: Tensor, dtype: torch.dtype) -
         from pure import kernels
 
         return kernels.log_backward(grad, log_x, tau, dtype)
+    if tau.is_cpu and tau.numel() == 1:
+        kept = torch.ops.aten.threshold_backward(grad, log_x, _edge(math.log(tau.item()), tau.dtype))
+    else:  # zeros and ones in their dtype: comparisons into bytes, and what takes bytes, are not vectorised on CPUs
+        kept = torch.gt(log_x, _edge(tau.log(), tau.dtype), out=torch.empty_like(log_x)).mul_(grad)
     ratio = torch.exp(log_x)
-    torch.div(grad, ratio, out=ratio)  # g / max(x, tau)
-    # zeros and ones in the gradient's dtype: comparisons into bytes, and what takes bytes, are not vectorised on CPUs
-    below = torch.le(log_x, _edge(tau), out=torch.empty_like(ratio)).mul_(ratio)
-    return ratio.sub_(below), below.sum_to_size(tau.shape)
+    torch.div(kept, ratio, out=ratio)
+    # the difference of two sums would take a pass less, and lose what few clamped inputs add beside large gradients
+    return ratio, torch.sub(grad, kept, out=kept).sum_to_size(tau.shape).div_(tau)
 
 
-def _edge(tau: Tensor) -> Tensor:
+log_backward = torch.library.custom_op("pure::log_backward", _log_backward, mutates_args=())
+
+
+def _edge(log_tau: T, dtype: torch.dtype) -> T:
     """The largest logarithm of an input that counts as clamped.
 
     A few roundings above ``log(tau)``: a library may round the logarithm of one number differently in the middle and at
     the end of a vector.
     """
-    edge = tau.log()
-    return edge.add(edge.abs(), alpha=4 * torch.finfo(edge.dtype).eps)
+    return log_tau + abs(log_tau) * (4 * torch.finfo(dtype).eps)
 
 
 def _log_backward_formula(grad: Tensor, log_x: Tensor, tau: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """What :func:`log_backward` computes, differentiable: in ``log_x``, and thereby in ``x`` and ``tau``."""
     wide = log_x.to(tau.dtype)
-    clamped = wide <= _edge(tau)
+    clamped = wide <= _edge(tau.log(), tau.dtype)
     ratio = grad.to(tau.dtype) * (-wide).exp()
     return ratio.masked_fill(clamped, 0).to(dtype), ratio.where(clamped, 0).sum_to_size(tau.shape)
 
@@ -176,11 +209,39 @@ def _keep_log(ctx: Any, inputs: tuple[Tensor, Tensor, torch.dtype], output: Tens
 
 def _log_vjp(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
     log_x, tau = ctx.saved_tensors
-    backward = _log_backward_formula if torch.is_grad_enabled() else log_backward
+    if torch.is_grad_enabled():
+        return *_log_backward_formula(grad, log_x, tau, ctx.dtype), None
+    backward = _log_backward if only_autograd_listens(grad) else log_backward
     return *backward(grad, log_x, tau, ctx.dtype), None
 
 
 log.register_autograd(_log_vjp, setup_context=_keep_log)
+
+
+class _EagerLog(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, tau: Tensor, dtype: torch.dtype) -> Tensor:
+        log_x = _log(x, tau, dtype)
+        _keep_log(ctx, (x, tau, dtype), log_x)
+        return log_x
+
+    backward = staticmethod(_log_vjp)
+
+
+def eager_log(x: Tensor, tau: Tensor, dtype: torch.dtype) -> Tensor:
+    """``log(max(x, tau))``, in one operator; NaN where ``x`` is NaN or infinite.
+
+    Args:
+        x: inputs, any shape, floating point.
+        tau: thresholds, positive, broadcast to ``x``; the logarithm is taken in their dtype.
+        dtype: that of the output, which differs from that of ``tau`` only where there are kernels.
+
+    Returns:
+        The logarithms, shape and memory format of ``x``.  The gradient of a clamped input is zero.
+    """
+    if only_autograd_listens(x, tau):
+        return _EagerLog.apply(x, tau, dtype)  # type: ignore[no-any-return]
+    return log(x, tau, dtype)  # type: ignore[no-any-return]
 
 
 @log.register_vmap
@@ -195,9 +256,8 @@ def _(info: Any, in_dims: tuple[int | None, int | None, None], x: Tensor, tau: T
 # ---------------------------------------------------------------------------------------------------------- exponential
 
 
-@torch.library.custom_op("pure::exp", mutates_args=())
-def exp(z: Tensor, dtype: torch.dtype) -> Tensor:
-    """``exp(z)`` of half precision in a wider dtype, read and written once; same shape and memory format."""
+def _exp(z: Tensor, dtype: torch.dtype) -> Tensor:
+    """See :func:`eager_exp`."""
     if has_kernels(z):
         from pure import kernels
 
@@ -205,14 +265,20 @@ def exp(z: Tensor, dtype: torch.dtype) -> Tensor:
     return z.to(dtype).exp_()
 
 
-@torch.library.custom_op("pure::exp_backward", mutates_args=())
-def exp_backward(grad: Tensor, y: Tensor, dtype: torch.dtype) -> Tensor:
+exp = torch.library.custom_op("pure::exp", _exp, mutates_args=())
+"""The registered operator ``pure::exp``: what :func:`eager_exp` computes, by the dispatcher."""
+
+
+def _exp_backward(grad: Tensor, y: Tensor, dtype: torch.dtype) -> Tensor:
     """The gradient of ``z``, ``grad * y``, in its dtype."""
     if has_kernels(y):
         from pure import kernels
 
         return kernels.exp_backward(grad, y, dtype)
     return (grad * y).to(dtype)
+
+
+exp_backward = torch.library.custom_op("pure::exp_backward", _exp_backward, mutates_args=())
 
 
 @exp.register_fake
@@ -232,10 +298,30 @@ def _keep_exp(ctx: Any, inputs: tuple[Tensor, torch.dtype], output: Tensor) -> N
 
 def _exp_vjp(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
     (y,) = ctx.saved_tensors
-    return (grad * y).to(ctx.dtype) if torch.is_grad_enabled() else exp_backward(grad, y, ctx.dtype), None
+    if torch.is_grad_enabled():
+        return (grad * y).to(ctx.dtype), None
+    backward = _exp_backward if only_autograd_listens(grad) else exp_backward
+    return backward(grad, y, ctx.dtype), None
 
 
 exp.register_autograd(_exp_vjp, setup_context=_keep_exp)
+
+
+class _EagerExp(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, dtype: torch.dtype) -> Tensor:
+        y = _exp(z, dtype)
+        _keep_exp(ctx, (z, dtype), y)
+        return y
+
+    backward = staticmethod(_exp_vjp)
+
+
+def eager_exp(z: Tensor, dtype: torch.dtype) -> Tensor:
+    """``exp(z)`` of half precision in a wider dtype, read and written once; same shape and memory format."""
+    if only_autograd_listens(z):
+        return _EagerExp.apply(z, dtype)  # type: ignore[no-any-return]
+    return exp(z, dtype)  # type: ignore[no-any-return]
 
 
 @exp.register_vmap

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+
 import hypothesis
 import pytest
 import torch
@@ -15,3 +18,11 @@ torch.set_num_threads(1)
 @pytest.fixture(autouse=True)
 def seed() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def graphs() -> Iterator[None]:
+    """PyTorch compiles one function a limited number of times: a file's graphs do not count against another's."""
+    yield
+    if "torch._dynamo" in sys.modules:
+        torch.compiler.reset()

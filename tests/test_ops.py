@@ -59,22 +59,23 @@ def operators(function: Callable[[], Any]) -> set[str]:
     return seen.ours
 
 
-def both_ways(function: Callable[..., Tensor], *inputs: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-    """The output of a function and its gradients, by the operators and by the plain formulas."""
-    found = []
-    for fast in (True, False):
+def every_way(function: Callable[..., Tensor], *inputs: Tensor) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+    """The output of a function and its gradients: past the dispatcher, by the operators, by the plain formulas."""
+
+    def outcome() -> list[Tensor]:
         leaves = [value.detach().requires_grad_() for value in inputs]
-        with Operators() as seen:
-            if fast:
-                y = function(*leaves)
-                y.backward(torch.linspace(-1, 1, y.numel(), dtype=y.dtype).view_as(y))
-            else:
-                with ops.disabled():
-                    y = function(*leaves)
-                y.backward(torch.linspace(-1, 1, y.numel(), dtype=y.dtype).view_as(y))
-        assert bool(seen.ours) == fast
-        found.append([y, *(leaf.grad for leaf in leaves)])
-    return found[0], found[1]
+        y = function(*leaves)
+        y.backward(torch.linspace(-1, 1, y.numel(), dtype=y.dtype).view_as(y))
+        return [y, *(leaf.grad for leaf in leaves)]
+
+    direct = outcome()
+    with Operators() as seen:
+        dispatched = outcome()
+    assert {"pure.log.default", "pure.log_backward.default"} == seen.ours
+    with ops.disabled(), Operators() as seen:
+        plain = outcome()
+    assert seen.ours == set()
+    return direct, dispatched, plain
 
 
 # ------------------------------------------------------------------------------------------------- values and gradients
@@ -94,7 +95,8 @@ def test_an_image_unit_is_the_formula(
     def unit(x: Tensor, weight: Tensor, tau: Tensor) -> Tensor:
         return product_unit2d(x, weight, tau, padding=(1, 2), groups=2)
 
-    for got, expected in zip(*both_ways(unit, x, weight, tau), strict=True):
+    for direct, got, expected in zip(*every_way(unit, x, weight, tau), strict=True):
+        assert torch.equal(direct, got)
         scale = expected.abs().max().item()
         torch.testing.assert_close(got, expected, rtol=1e-4, atol=20 * torch.finfo(dtype).eps * scale)
 
@@ -104,7 +106,8 @@ def test_an_image_unit_is_the_formula(
 def test_a_dense_unit_is_the_formula(shape: tuple[int, ...], granularity: str) -> None:
     x, weight = torch.randn(shape, dtype=torch.float64) * 2, torch.randn(3, 5, dtype=torch.float64)
     tau = torch.rand(() if granularity == "layer" else (5,), dtype=torch.float64) + 0.2
-    for got, expected in zip(*both_ways(product_unit, x, weight, tau), strict=True):
+    for direct, got, expected in zip(*every_way(product_unit, x, weight, tau), strict=True):
+        assert torch.equal(direct, got)
         torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-12)
 
 
@@ -177,11 +180,34 @@ def test_what_is_not_finite_shows_forward_and_backward(bad: float) -> None:
     assert weight.grad.isnan().all()
 
 
+@pytest.mark.parametrize("granularity", ["layer", "channel"])
+def test_a_threshold_that_is_not_a_number_shows(granularity: str) -> None:
+    unit = ProductUnit2d(3, 4, 3, granularity=granularity)
+    nn.init.constant_(unit.theta, math.nan)
+    y = unit(torch.randn(2, 3, 5, 5))
+    y.sum().backward()
+    assert y.isnan().all()
+    assert unit.weight.grad.isnan().all()
+    assert unit.theta.grad.isnan().all()
+
+
 def test_without_inputs_there_is_an_empty_gradient() -> None:
     x, tau = torch.empty(0, 3, requires_grad=True), torch.tensor(0.5, requires_grad=True)
     product_unit(x, torch.ones(2, 3), tau).sum().backward()
     assert x.grad.shape == (0, 3)
     assert tau.grad.item() == 0
+
+
+@pytest.mark.parametrize("clamped", [0, 1])
+@pytest.mark.parametrize("granularity", ["layer", "channel"])
+def test_large_gradients_elsewhere_do_not_hide_that_of_the_threshold(clamped: int, granularity: str) -> None:
+    x = torch.rand(1000, 1) + 1
+    x[:clamped] = 0.1
+    grad = torch.randn(1000, 1) * 1e6
+    grad[:clamped] = 3
+    tau = torch.full(() if granularity == "layer" else (1,), 0.5, requires_grad=True)
+    ops.eager_log(x, tau, torch.float32).backward(grad)
+    assert tau.grad.item() == 3 * clamped / 0.5
 
 
 @pytest.mark.parametrize("wanted", [*itertools.product([True, False], repeat=2)])
@@ -279,6 +305,44 @@ def test_inference_keeps_nothing() -> None:
 
 
 # ---------------------------------------------------------------------------------------- compilers and transformations
+
+
+def names(y: Tensor) -> set[str]:
+    """The names of the functions that a tensor is computed by."""
+    found, open_nodes = set(), [y.grad_fn]
+    while open_nodes:
+        node = open_nodes.pop()
+        found.add(node.name())
+        open_nodes += [following for following, _ in node.next_functions if following is not None]
+    return found
+
+
+def test_where_only_autograd_listens_the_dispatcher_is_passed_by() -> None:
+    unit, x = ProductUnit2d(3, 4, 3), torch.randn(2, 3, 8, 8)
+    assert "_EagerLogBackward" in names(unit(x))
+    with Operators() as seen:
+        assert "_EagerLogBackward" not in names(unit(x))
+    assert seen.ours == {"pure.log.default"}
+    y = unit(x)
+    with Operators() as seen:  # which listens to the backward pass alone
+        y.sum().backward()
+    assert seen.ours == {"pure.log_backward.default"}
+    z = torch.randn(3, dtype=torch.bfloat16, requires_grad=True)
+    assert "_EagerExpBackward" in names(ops.eager_exp(z, torch.float32))
+    assert operators(lambda: ops.eager_exp(z, torch.float32).sum().backward()) == {
+        "pure.exp.default",
+        "pure.exp_backward.default",
+    }
+
+
+def test_several_gradients_at_once() -> None:
+    unit, x = ProductUnit2d(3, 4, 3, granularity="channel"), torch.randn(2, 3, 8, 8, requires_grad=True)
+    y, inputs = unit(x), [x, *unit.parameters()]
+    grads = torch.randn(5, *y.shape)
+    batched = torch.autograd.grad(y, inputs, grads, is_grads_batched=True, retain_graph=True)
+    for i, grad in enumerate(grads):
+        for got, expected in zip(batched, torch.autograd.grad(y, inputs, grad, retain_graph=True), strict=True):
+            torch.testing.assert_close(got[i], expected, rtol=1e-4, atol=1e-4)
 
 
 ignore_opcheck = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
