@@ -449,8 +449,8 @@ def test_a_compiled_gradient_takes_no_exponential_again_and_divides_once() -> No
     assert as_formula.count("aten.exp.default") - backward.count("aten.exp.default") == 1  # the others are of softplus
     assert not any(name.startswith("prims.exp") for name in backward)
     assert ours.forward[0].count("prims.exp.default") == 1
-    divisions = [sum(name.startswith("aten.div") for name in graph) for graph in (as_formula, backward)]
-    assert divisions[0] - divisions[1] == 1  # the split between equals
+    divisions = sum(name.startswith("aten.div") for name in backward)
+    assert divisions == 2  # of the logarithm and of softplus; the formula may have a third, to split between equals
 
 
 @every_unit
