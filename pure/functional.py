@@ -136,7 +136,7 @@ def _tau(threshold: Tensor | float, x: Tensor, dtype: torch.dtype | None = None)
     dtype = dtype or x.dtype
     least = 2.0**-24 if dtype == torch.float16 else torch.finfo(dtype).tiny  # float16 has tau = 1e-7 as a subnormal
     tau = torch.as_tensor(threshold, dtype=dtype, device=x.device)
-    if tau.is_cpu and tau.ndim == 0 and ops.only_autograd_listens(tau) and tau.item() >= least:
+    if tau.ndim == 0 and ops.only_autograd_listens(tau) and (tau.is_meta or (tau.is_cpu and tau.item() >= least)):
         return tau  # on small maps, a clamp and its gradient are one per cent of a network's step
     return tau.clamp(min=least)
 
