@@ -62,6 +62,7 @@ class Recipe(BaseModel):
         protocols: how test images are shown to the network, as :mod:`pure.evaluate` names it; the first one counts in
             tables.
         noise_scale: the test set is measured again under Poisson noise of this scale (section 4.1.2); None: it is not.
+        noise_curve: further scales under which the test set is measured, for the drop as a curve over the scale.
         noise_seed: fixes the noise; the same for every run.
         precision: of all but the product units' convolutions.
         unit_precision: of the product units' convolutions, whose results are exponents.
@@ -96,6 +97,7 @@ class Recipe(BaseModel):
     augmentation: str = "none"
     protocols: tuple[str, ...] = ("whole",)
     noise_scale: _Positive | None = None
+    noise_curve: tuple[_Positive, ...] = ()
     noise_seed: NonNegativeInt = 0
     precision: Precision = "float32"
     unit_precision: Precision = "float32"
@@ -172,6 +174,15 @@ _EXTENDED: Values = {
     "epochs": (220, "section 4.3.2, the longer training"),
     "milestones": ((140, 180), "section 4.3.2, the longer training"),
 }
+_CIFAR10_TENTH: Values = {
+    **_CIFAR10,
+    "data_options": (
+        {"test": "batch5"},
+        "trains on batches 1 to 4, tests on batch 5; the official test set stays untouched",
+    ),
+    "epochs": (16, "a tenth of section 4.3.2"),
+    "milestones": ((8, 12), "section 4.3.2: at 1/2 and 3/4 of the epochs"),
+}
 _DIGITS: Values = {
     **_CIFAR10,
     "dataset": ("digits", "stands in for CIFAR-10 where nothing can be downloaded"),
@@ -225,6 +236,7 @@ _OWN: dict[str, dict[Family, Values]] = {
 _RECIPES: dict[str, tuple[Values, dict[Family, Values]]] = {
     "cifar10": (_CIFAR10, _OWN["cifar10"]),
     "cifar10-extended": (_EXTENDED, _OWN["cifar10"]),
+    "cifar10-tenth": (_CIFAR10_TENTH, _OWN["cifar10"]),
     "digits": (_DIGITS, _OWN["cifar10"]),
     "fashion-mnist": (_FASHION, _OWN["cifar10"]),
     "galaxy10": (_GALAXY10, _OWN["galaxy10"]),
@@ -237,7 +249,7 @@ _WARM_UP: Values = {
     "warmup_lr": (0.01, "He et al., section 4.2: ResNet110 starts slowly"),
     "warmup_error": (0.8, "He et al., section 4.2: until the training error is below 80 %"),
 }
-_WARMED_UP = {(recipe, "resnet110") for recipe in ("cifar10", "cifar10-extended", "fashion-mnist")}
+_WARMED_UP = {(recipe, "resnet110") for recipe in ("cifar10", "cifar10-extended", "cifar10-tenth", "fashion-mnist")}
 
 
 def list_recipes() -> list[str]:

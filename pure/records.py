@@ -6,9 +6,13 @@ last and atomically, so its existence is what tells a finished run from an inter
 
 from __future__ import annotations
 
+import base64
 import json
+import math
 import platform
+import statistics
 import subprocess
+import zlib
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -38,7 +42,9 @@ __all__ = [
     "Unit",
     "load",
     "load_all",
+    "pack_classes",
     "parse",
+    "unpack_classes",
 ]
 
 RECORD_NAME = "record.json"
@@ -149,12 +155,40 @@ class Evaluation(Score):
     Attributes:
         protocol: how the images were shown to the network, as :mod:`pure.evaluate` names it.
         confusion: number of images by true class (rows) and predicted class (columns); left out above 100 classes.
+        predictions: the predicted class of each image in the order of the test set, as :func:`pack_classes` packs them;
+            what a test that pairs two networks by image needs.  Left out above 100 classes.
+        noise_scale: of the Poisson noise on the images; None for the images as they are.
         reestimated: the same with statistics of batch normalisation estimated anew, where the loss was absurd.
     """
 
     protocol: str = "whole"
     confusion: tuple[tuple[int, ...], ...] | None = None
+    predictions: str | None = None
+    noise_scale: float | None = None
     reestimated: Score | None = None
+
+    @property
+    def class_accuracies(self) -> tuple[float, ...] | None:
+        """Share of each class's images that are classified rightly; None without a confusion matrix."""
+        if self.confusion is None:
+            return None
+        return tuple(row[label] / sum(row) if sum(row) else math.nan for label, row in enumerate(self.confusion))
+
+    @property
+    def macro_accuracy(self) -> float | None:
+        """Mean of :attr:`class_accuracies`: what counts where classes are unequal in number."""
+        accuracies = self.class_accuracies
+        return None if accuracies is None else statistics.fmean(accuracies)
+
+
+def pack_classes(classes: torch.Tensor) -> str:
+    """Class numbers ``(N,)`` from 0 to 255 as text: a byte each, compressed by zlib, in base64."""
+    return base64.b64encode(zlib.compress(classes.to(torch.uint8).numpy().tobytes(), 9)).decode()
+
+
+def unpack_classes(text: str) -> torch.Tensor:
+    """What :func:`pack_classes` packed, shape ``(N,)``, int64."""
+    return torch.frombuffer(bytearray(zlib.decompress(base64.b64decode(text))), dtype=torch.uint8).long()
 
 
 class Divergence(_Part):
@@ -271,6 +305,7 @@ class RunRecord(_Part):
         divergence: where the training left the finite numbers; None for a training that reached its end.
         test: the test by the recipe's first protocol; None after a divergence.
         noisy: the same on the noisy test set (section 4.1.2), if the recipe has noise.
+        noise_curve: the same under noise of the recipe's further scales.
         protocols: the test by the recipe's other protocols.
         thresholds: at the end, by the name of the product unit: one value, or one for each channel.
         times: when and how long.
@@ -292,6 +327,7 @@ class RunRecord(_Part):
     divergence: Divergence | None = None
     test: Evaluation | None
     noisy: Evaluation | None = None
+    noise_curve: tuple[Evaluation, ...] = ()
     protocols: tuple[Evaluation, ...] = ()
     thresholds: dict[str, float | tuple[float, ...]]
     times: Times

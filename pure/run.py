@@ -49,6 +49,7 @@ from pure.records import (
     RunRecord,
     Times,
     load,
+    pack_classes,
 )
 
 try:
@@ -322,11 +323,11 @@ class Run:
         """
         asked, engine = self.asked, self.engine
         selected = engine.select() if divergence is None else None
-        test, noisy, protocols = None, None, tuple[Evaluation, ...]()
+        tests: dict[str, Any] = {"test": None}
         if divergence is None:
             try:
                 with self._interruptible(stop)():
-                    test, noisy, protocols = _test(engine)
+                    tests = _test(engine)
             except Interrupted:
                 raise self._stopped(stop, "stopped in the test") from None
         weights = _serialise(engine.network)
@@ -340,9 +341,7 @@ class Run:
             epochs=tuple(engine.epochs),
             selected=selected,
             divergence=divergence,
-            test=test,
-            noisy=noisy,
-            protocols=protocols,
+            **tests,
             thresholds=thresholds(engine.network),
             times=Times(
                 started=self.started,
@@ -394,12 +393,16 @@ def create(model: str, splits: Splits, options: Mapping[str, Any]) -> nn.Module:
     return create_model(model, len(splits.classes), channels, **options)
 
 
-def _test(engine: Engine) -> tuple[Evaluation, Evaluation | None, tuple[Evaluation, ...]]:
-    """The one look at the test set: by the first protocol, if the recipe has noise also under it, by the others."""
+def _test(engine: Engine) -> dict[str, Any]:
+    """The one look at the test set, as fields of a record.
+
+    By the first protocol on the images as they are and, if the recipe has noise, under each scale of it; then by the
+    other protocols.
+    """
     recipe, splits = engine.recipe, engine.splits
     reestimated = functools.cache(engine.reestimated)
 
-    def evaluation(images: Images, protocol: str) -> Evaluation:
+    def evaluation(images: Images, protocol: str, noise_scale: float | None = None) -> Evaluation:
         found = engine.measure(engine.network, images, protocol)
         twin = reestimated() if is_absurd(found.loss, len(splits.classes)) else None
         small = len(splits.classes) <= _LARGEST_CONFUSION
@@ -407,14 +410,21 @@ def _test(engine: Engine) -> tuple[Evaluation, Evaluation | None, tuple[Evaluati
             **score(found).model_dump(),
             protocol=protocol,
             confusion=tuple(map(tuple, found.confusion.tolist())) if small else None,
+            predictions=pack_classes(found.predicted) if small else None,
+            noise_scale=noise_scale,
             reestimated=score(engine.measure(twin, images, protocol)) if twin is not None else None,
         )
 
+    def under_noise(scale: float) -> Evaluation:
+        return evaluation(poisson(splits.test, scale, recipe.noise_seed, splits.white), first, scale)
+
     first, *others = recipe.protocols
-    test, noisy = evaluation(splits.test, first), None
-    if recipe.noise_scale is not None:
-        noisy = evaluation(poisson(splits.test, recipe.noise_scale, recipe.noise_seed, splits.white), first)
-    return test, noisy, tuple(evaluation(splits.test, protocol) for protocol in others)
+    return {
+        "test": evaluation(splits.test, first),
+        "noisy": None if recipe.noise_scale is None else under_noise(recipe.noise_scale),
+        "noise_curve": tuple(map(under_noise, recipe.noise_curve)),
+        "protocols": tuple(evaluation(splits.test, protocol) for protocol in others),
+    }
 
 
 def _summarise(splits: Splits) -> DataSummary:

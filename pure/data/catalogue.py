@@ -136,7 +136,9 @@ CATALOGUE: dict[str, Description] = {
             loader="pure.data.cifar10:cifar10",
             places=(
                 "cifar-10-batches-py/data_batch_1",
+                "cifar-10-batches-bin/data_batch_1.bin",
                 "data_batch_1",
+                "data_batch_1.bin",
                 "train/airplane",
                 "cifar10*/train/airplane",
             ),
