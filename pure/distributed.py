@@ -158,6 +158,24 @@ class Group:
         real = torch.arange(max(lengths), device=rows.device)[:, None] < counts
         return rows[real.flatten()].to(device)
 
+    def interleave(self, values: Tensor) -> Tensor:
+        """Values in the order of a set of which each rank has every ``world_size``-th row, on all ranks.
+
+        Args:
+            values: of this rank's rows, shape ``(n,)``, on the CPU.
+
+        Returns:
+            Those of all ranks, shape ``(N,)``.
+        """
+        if self.world_size == 1:
+            return values
+        parts: list[Tensor] = [values] * self.world_size
+        distributed.all_gather_object(parts, values)
+        joined = values.new_empty(sum(map(len, parts)))
+        for rank, part in enumerate(parts):
+            joined[rank :: self.world_size] = part
+        return joined
+
     def share(self, value: Any) -> Any:
         """What rank 0 gives, on every rank; anything that can be pickled."""
         if self.world_size == 1:

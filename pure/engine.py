@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import dataclasses
 import itertools
 import time
 from collections.abc import Callable, Iterable
@@ -333,7 +334,7 @@ class Engine:
         return found, score(self.measure(twin, self.splits.validation, protocol)) if twin is not None else None
 
     def measure(self, network: nn.Module, images: Images, protocol: str) -> Measures:
-        """What a network's answers are worth, over all ranks, in the recipe's precision."""
+        """What a network's answers are worth, over all ranks and images, in the recipe's precision."""
         with speed.precision(self.recipe, self.group.device), speed.autocast(self.recipe, self.group.device):
             predictions = evaluate(
                 network,
@@ -345,7 +346,8 @@ class Engine:
                 rank=self.group.rank,
                 world_size=self.group.world_size,
             )
-        return measure(*predictions, synchronise=self.group.world_size > 1)
+        measures = measure(*predictions, synchronise=self.group.world_size > 1)
+        return dataclasses.replace(measures, predicted=self.group.interleave(measures.predicted))
 
     def reestimated(self) -> nn.Module | None:
         """A copy of the network with statistics of batch normalisation estimated anew; None if it has none."""

@@ -378,7 +378,7 @@ class Measures:
         top5: share of those whose class is among the five highest; None for five classes or fewer, where that is no
             feat.
         confusion: number of images by true class (rows) and predicted class (columns), ``(classes, classes)``, int64.
-        predicted: the class with the highest score, of each image in the order of the set, ``(samples,)``, int64.
+        predicted: the class with the highest score of each image that was given, on this rank, ``(n,)``, int64.
         samples: number of images.
         not_finite: number of images with a score that is not finite.
     """
@@ -409,7 +409,7 @@ def measure(scores: Tensor, labels: Tensor, *, synchronise: bool = False) -> Mea
             f"expected scores (n, classes) and labels (n,), got shapes {tuple(scores.shape)} and {tuple(labels.shape)}"
         )
     classes = scores.shape[1]
-    predicted = _in_order(scores.argmax(1).cpu()) if synchronise else scores.argmax(1).cpu()
+    predicted = scores.argmax(1).cpu()
     if len(labels) == 0:  # a rank without images still takes part, with a row that nothing counts
         scores, labels = scores.new_zeros(1, classes), labels.new_full((1,), _IGNORED)
     if synchronise and torch.distributed.get_backend() == "nccl":
@@ -444,13 +444,3 @@ def measure(scores: Tensor, labels: Tensor, *, synchronise: bool = False) -> Mea
         samples=samples,
         not_finite=int(not_finite.compute()),
     )
-
-
-def _in_order(values: Tensor) -> Tensor:
-    """Values of all ranks in the order of the set, of which each rank has every ``world_size``-th image."""
-    parts: list[Tensor] = [values] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(parts, values)
-    joined = values.new_empty(sum(map(len, parts)))
-    for rank, part in enumerate(parts):
-        joined[rank :: len(parts)] = part
-    return joined

@@ -71,6 +71,56 @@ def test_original_batches_become_images_with_their_labels(tmp_path: Path, monkey
     assert torch.equal(splits.test[13][0], torch.from_numpy(pixels("test", 3, 1)).permute(2, 0, 1))
 
 
+def write_binary(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The training batches in binary form: for each image its label, then red, green and blue."""
+    folder.mkdir(parents=True)
+    checksums = {}
+    for i in range(5):
+        rows = [(label, number) for number in range(COUNTS["train"]) for label in (2 * i, 2 * i + 1)]
+        images = [bytes([label]) + pixels("train", label, n).transpose(2, 0, 1).tobytes() for label, n in rows]
+        (folder / f"data_batch_{i + 1}.bin").write_bytes(b"".join(images))
+        checksums[f"data_batch_{i + 1}.bin"] = hashlib.md5(b"".join(images)).hexdigest()
+    monkeypatch.setattr(module, "_BINARY_MD5", checksums)
+    return folder
+
+
+def test_batch_5_tests_and_the_official_test_set_is_not_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write_batches(tmp_path / "py" / "cifar-10-batches-py", monkeypatch)
+    (folder / "test_batch").unlink()
+    splits = cifar10(tmp_path / "py", test="batch5")
+    assert (splits.name, splits.validation) == ("cifar10-batch5", None)
+    assert splits.train.labels.tolist() == [label for pair in range(4) for label in (2 * pair, 2 * pair + 1) * 4]
+    assert splits.test.labels.tolist() == [8, 9] * 4
+    assert torch.equal(splits.test[3][0], torch.from_numpy(pixels("train", 9, 1)).permute(2, 0, 1))
+    write_binary(tmp_path / "bin" / "cifar-10-batches-bin", monkeypatch)
+    binary = cifar10(tmp_path / "bin", test="batch5")
+    assert (binary.name, binary.fingerprint) == (splits.name, splits.fingerprint)
+    assert (
+        verify(tmp_path / "bin", test="batch5")
+        == f"cifar10-batch5 in {tmp_path / 'bin'}: 40 images, MD5 of every batch"
+    )
+    with pytest.raises(FileNotFoundError, match=r"test_batch.bin is missing while other batches"):
+        cifar10(tmp_path / "bin")
+    held_out = cifar10(tmp_path / "bin", test="batch5", holdout=10)
+    assert (len(held_out.train), len(held_out.validation or ()), len(held_out.test)) == (22, 10, 8)
+
+
+def test_a_damaged_binary_batch_and_batch_5_of_a_tree_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_binary(tmp_path / "cifar-10-batches-bin", monkeypatch) / "data_batch_2.bin"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ValueError, match=r"data_batch_2.bin \(24,583 bytes\) is damaged: its MD5 is not"):
+        cifar10(tmp_path, test="batch5")
+    monkeypatch.setattr(module, "_BINARY_MD5", {})
+    with pytest.raises(ValueError, match=r"24,583 bytes, which is no multiple of 3,073"):
+        cifar10(tmp_path, test="batch5")
+    with pytest.raises(ValueError, match=r"test='batch5' needs the original batches, and .* is a tree \(cifar10-png\)"):
+        cifar10(write_tree(tmp_path / "cifar10-png"), test="batch5")
+    with pytest.raises(ValueError, match="unknown test='batch4'; expected 'official' or 'batch5'"):
+        cifar10(tmp_path, test="batch4", variant="cifar10")  # type: ignore[arg-type]
+
+
 def test_the_folder_of_the_batches_is_a_root_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = write_batches(tmp_path / "elsewhere", monkeypatch)
     assert len(cifar10(folder).train) == 40
@@ -129,7 +179,8 @@ def test_nothing_there_says_where_it_looked_and_how_to_get_it(tmp_path: Path) ->
     with pytest.raises(FileNotFoundError) as caught:
         cifar10(tmp_path)
     assert str(caught.value) == (
-        f"CIFAR-10 is not in {tmp_path} (looked for cifar-10-batches-py/data_batch_1, train/airplane, cifar10*/train); "
+        f"CIFAR-10 is not in {tmp_path} (looked for cifar-10-batches-py/data_batch_1, "
+        "cifar-10-batches-bin/data_batch_1.bin, train/airplane, cifar10*/train); "
         f"get it with: python -m pure.data cifar10 --root {tmp_path} --download, or name the folder that holds it: "
         "root=, --root or the environment variable PURE_DATA"
     )

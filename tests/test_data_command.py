@@ -18,7 +18,7 @@ from pure.data import CATALOGUE, catalogue
 from pure.data.__main__ import main
 from pure.data.root import data_root, writable_folder
 
-NAMES = ["digits", "fashion-mnist", "cifar10", "galaxy10", "galaxy10-synthetic", "imagenet", "image-folder"]
+NAMES = ["digits", "fashion-mnist", "cifar10", "galaxy10", "galaxy10-synthetic", "gz2", "imagenet", "image-folder"]
 
 
 def write_tree(folder: Path) -> Path:
@@ -46,7 +46,7 @@ def test_unknown_names_and_options_are_answered_with_the_nearest() -> None:
         data.load("xyz")
     with pytest.raises(ValueError, match=r"'digits' has no option 'splitseed'; did you mean 'split_seed'\? it has spl"):
         data.load("digits", splitseed=1)
-    with pytest.raises(ValueError, match="'cifar10' has no option 'x'; it has variant, holdout, split_seed, unreadab"):
+    with pytest.raises(ValueError, match="'cifar10' has no option 'x'; it has variant, test, holdout, split_seed, u"):
         data.load("cifar10", x=1)
 
 
@@ -72,7 +72,15 @@ def test_options_from_json_are_brought_to_their_type(tmp_path: Path) -> None:
 
 
 def test_options_are_those_of_the_data_sets_own_function() -> None:
-    assert data.list_options("digits") == {"split_seed": 0, "fractions": (0.6, 0.2, 0.2)}
+    shared = {
+        "crop": None,
+        "size": None,
+        "per_class": None,
+        "per_class_seed": 0,
+        "static_augmentation": None,
+        "augmentation_seed": 0,
+    }
+    assert data.list_options("digits") == {"split_seed": 0, "fractions": (0.6, 0.2, 0.2), **shared}
     assert data.list_options("cifar10")["holdout"] == 0
 
 
@@ -86,7 +94,7 @@ def test_descriptions_are_complete() -> None:
         for target in filter(None, (each.download, each.verify)):
             assert callable(catalogue.imported(target)), f"{target} is not there"
     by_hand = [name for name, each in CATALOGUE.items() if each.by_hand]
-    assert by_hand == ["imagenet", "image-folder"]
+    assert by_hand == ["gz2", "imagenet", "image-folder"]
 
 
 def test_described_numbers_are_those_that_the_loaders_check() -> None:

@@ -26,6 +26,7 @@ DEFAULTS: dict[str, Any] = {
     "augmentation": "none",
     "protocols": ("whole",),
     "noise_scale": None,
+    "noise_curve": (),
     "noise_seed": 0,
     "precision": "float32",
     "unit_precision": "float32",
@@ -86,6 +87,31 @@ EXPECTED: dict[str, dict[str, Any]] = {
         "epochs": 8,
         "batch_size": 32,
     },
+    "cifar10-tenth": {
+        "dataset": "cifar10",
+        "data_options": {"test": "batch5"},
+        "epochs": 16,
+        "batch_size": 128,
+        "milestones": (8, 12),
+        "augmentation": "pad-crop(4)+flip",
+    },
+    "gz2": {
+        **GALAXY,
+        "dataset": "gz2",
+        "epochs": 30,
+        "batch_size": 64,
+        "data_options": {"crop": 64, "per_class": 1000, "static_augmentation": f"{ROTATED}(64)"},
+        "noise_curve": (0.01, 0.03, 0.1, 0.3, 3.0),
+    },
+    "imagenette64": {
+        "dataset": "image-folder",
+        "data_options": {"data_name": "imagenette", "size": 72},
+        "epochs": 18,
+        "batch_size": 64,
+        "milestones": (6, 12),
+        "augmentation": "resized-crop(64)+flip",
+        "protocols": ("single-crop(72,64)",),
+    },
     "imagenet": {
         "dataset": "imagenet",
         "epochs": 90,
@@ -109,8 +135,9 @@ RATES = {  # learning rate and weight decay: PURe, ResNet (sections 4.1.2, 4.2.2
     "imagenet": ((0.01, 0.001), (0.1, 0.0001)),
     "cifar10": ((0.01, 0.001), (0.1, 0.0001)),
 }
-RATES |= {name: RATES["cifar10"] for name in ("cifar10-extended", "digits", "fashion-mnist")}
-RATES |= {"galaxy10-quick": RATES["galaxy10"], "imagenet-quick": RATES["imagenet"]}
+RATES |= {name: RATES["cifar10"] for name in ("cifar10-extended", "cifar10-tenth", "digits", "fashion-mnist")}
+RATES |= {name: RATES["galaxy10"] for name in ("galaxy10-quick", "gz2")}
+RATES |= {name: RATES["imagenet"] for name in ("imagenet-quick", "imagenette64")}
 
 WARM_UP = {"warmup_lr": 0.01, "warmup_error": 0.8}
 
@@ -129,7 +156,7 @@ def test_every_value_of_every_recipe(name: str, family: str) -> None:
 
 @pytest.mark.parametrize("name", EXPECTED)
 def test_only_resnet110_warms_up_and_on_cifars_images_only(name: str) -> None:
-    with_warm_up = name in ("cifar10", "cifar10-extended", "fashion-mnist")
+    with_warm_up = name in ("cifar10", "cifar10-extended", "cifar10-tenth", "fashion-mnist")
     for model in list_models():
         family = get_recipe(name, family_of(model)).model_dump()
         changed = WARM_UP if with_warm_up and model == "resnet110" else {}

@@ -16,6 +16,7 @@ from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
+from pure.data import preparation
 from pure.data.catalogue import CATALOGUE, Description, describe
 from pure.data.digits import digits
 from pure.data.loaders import DeviceLoader
@@ -51,13 +52,23 @@ def list_datasets() -> list[str]:
 
 
 def list_options(name: str) -> dict[str, Any]:
-    """The options of a data set with their defaults, beside the root.
+    """The options of a data set with their defaults, beside the root: its own, and those that every set has.
 
     Raises:
         ValueError: the name is unknown.
     """
+    return {**_own_options(name), **{option: default for option, (_, default) in _shared_options(name).items()}}
+
+
+def _own_options(name: str) -> dict[str, Any]:
     parameters = inspect.signature(describe(name).function).parameters.values()
     return {parameter.name: parameter.default for parameter in parameters if parameter.name != "root"}
+
+
+def _shared_options(name: str) -> dict[str, tuple[Any, Any]]:
+    """What :func:`pure.data.preparation.prepare` does for this set, which has no option of its own by the name."""
+    own = _own_options(name)
+    return {option: described for option, described in preparation.OPTIONS.items() if option not in own}
 
 
 def check_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -67,6 +78,7 @@ def check_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
         ValueError: the name or an option is unknown (the nearest and the known ones are named), or of another type.
     """
     known, types = list_options(name), get_type_hints(describe(name).function)
+    types |= {option: type_ for option, (type_, _) in _shared_options(name).items()}
     checked = {}
     for option, value in options.items():
         if option not in known:
@@ -96,7 +108,9 @@ def load(name: str, root: str | Path | None = None, **options: Any) -> Splits:
         name: one of :func:`list_datasets`.
         root: folder of the data sets; by default the environment variable PURE_DATA, else ``data`` below the working
             directory.
-        **options: what the data set's own function takes, such as ``split_seed``; see :func:`list_options`.
+        **options: what the data set's own function takes, such as ``split_seed``, and what
+            :func:`pure.data.preparation.prepare` takes: ``crop``, ``size``, ``per_class``, ``static_augmentation`` and
+            seeds; see :func:`list_options`.
 
     Raises:
         ValueError: the name or an option is unknown (the nearest and the known ones are named) or of a wrong type, or
@@ -106,7 +120,16 @@ def load(name: str, root: str | Path | None = None, **options: Any) -> Splits:
     options = check_options(name, options)
     folder, function = data_root(root), describe(name).function
     where = {"root": folder} if "root" in inspect.signature(function).parameters else {}
-    splits = function(**where, **options)
+    shared = {option: options[option] for option in _shared_options(name) if option in options}
+    own = {option: value for option, value in options.items() if option not in shared}
+    if shared and "static_augmentation" in _own_options(name):  # fewer or smaller images first, then each once more
+        for option in ("static_augmentation", "augmentation_seed"):
+            shared[option] = own.pop(option, _own_options(name)[option])
+        own["static_augmentation"] = None
+    splits = function(**where, **own)
+    if shared:
+        kept = {option: own[option] for option in ("in_memory", "progress") if option in own}
+        splits = preparation.prepare(splits, **shared, **kept, cache=own.get("cache") or folder / "cache")
     defaults = list_options(name)
     changed = {option: value for option, value in options.items() if value != defaults[option]}
     return _written_down(splits, folder, changed)

@@ -174,6 +174,28 @@ CATALOGUE: dict[str, Description] = {
             loader="pure.data.synthetic_galaxies:galaxy10_synthetic",
         ),
         Description(
+            name="gz2",
+            title="Galaxy Zoo 2, five clean classes",
+            content="Colour images of galaxies from the Sloan survey, on whose shape Galaxy Zoo's volunteers agreed.",
+            licence="none stated for the images; Kaggle's challenge has rules of its own",
+            homepage="https://www.kaggle.com/c/galaxy-zoo-the-galaxy-challenge",
+            citation="willett2013galaxy",
+            classes=5,
+            images=28_793,
+            size=None,
+            loader="pure.data.gz2:gz2",
+            verify="pure.data.gz2:verify",
+            places=(
+                "gz2/train/edge_on",
+                "gz2/training_solutions_rev1.csv",
+                "training_solutions_rev1.csv",
+                "train/edge_on",
+            ),
+            by_hand="accept the rules of the challenge at "
+            "https://www.kaggle.com/c/galaxy-zoo-the-galaxy-challenge, get images_training_rev1.zip and "
+            "training_solutions_rev1.zip, and unpack both into the folder gz2",
+        ),
+        Description(
             name="imagenet",
             title="ImageNet (ILSVRC 2012)",
             content="Colour photographs of many sizes: 1,281,167 to train, and the 50,000 of the validation set, which "

@@ -8,12 +8,13 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, Self, TypeVar, cast
 
 import numpy as np
 import torch
@@ -159,9 +160,9 @@ class FolderImages:
         """Class folder and file, with slashes."""
         return f"{self.classes[int(self.labels[index])]}/{os.fsdecode(self._names[index])}"
 
-    def subset(self, rows: Tensor) -> FolderImages:
+    def subset(self, rows: Tensor) -> Self:
         """The images of some rows, in their order, with the same classes."""
-        part = object.__new__(FolderImages)
+        part = object.__new__(type(self))
         part.root, part.classes, part._cache = self.root, self.classes, self._cache
         part.labels = self.labels[rows]
         part._names, part._sizes = self._names[rows.numpy()], self._sizes[rows.numpy()]
@@ -245,7 +246,7 @@ class FolderImages:
             raise
         if shape is None:
             raise ValueError(f"the images of {self.root} differ in size; give the side in pixels, as size=224")
-        _require_memory(len(self), shape)
+        require_memory(len(self), shape)
         images = torch.empty((len(self), *shape), dtype=torch.uint8)
 
         def load(index: int) -> str | None:
@@ -585,7 +586,7 @@ def _parallel(
     task: Callable[[int], T], rows: Sequence[int], title: str, workers: int | None, progress: bool | None
 ) -> Iterator[T]:
     """``task`` of each row, in order, by threads: decoders release the interpreter's lock."""
-    workers = workers or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
+    workers = workers or processors()
     chunks = [rows[i : i + _CHUNK] for i in range(0, len(rows), _CHUNK)]
     pool = ThreadPoolExecutor(workers)
     disable = None if progress is None else not progress
@@ -598,13 +599,18 @@ def _parallel(
         pool.shutdown(cancel_futures=True)  # also when the caller has seen enough
 
 
-def _require_memory(number: int, shape: tuple[int, int, int]) -> None:
+def processors() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def require_memory(number: int, shape: Sequence[int]) -> None:
     """Raise a MemoryError that gives the sizes, before anything is read."""
-    needed = number * shape[0] * shape[1] * shape[2]
+    needed = number * math.prod(shape)
     there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed > there:
         raise MemoryError(
-            f"{number} images of {shape[1]} x {shape[2]} pixels take {needed / 2**30:.1f} GiB, the machine has "
+            f"{number} images of {shape[-2]} x {shape[-1]} pixels take {needed / 2**30:.1f} GiB, the machine has "
             f"{there / 2**30:.1f} GiB; take a smaller size, or leave them on the disk (size=None)"
         )
 

@@ -23,9 +23,10 @@ from torchvision.datasets import VisionDataset
 
 from pure.data.augment import parse
 from pure.data.download import ChecksumError, fetch, file_sha256
-from pure.data.hdf5 import HDF5Images, augmented_once, stored_by_image
+from pure.data.hdf5 import HDF5Images, stored_by_image
+from pure.data.preparation import augment_once
 from pure.data.root import data_root, missing
-from pure.data.splits import Images, Joined, Splits, Subset, grouped_split, stratified_split
+from pure.data.splits import Images, Splits, Subset, grouped_split, stratified_split
 
 __all__ = [
     "COUNTS",
@@ -348,8 +349,7 @@ def divide_galaxies(
     original, validation, test = (Subset(images, rows) for rows in parts)
     train: Images = original
     if augmentation.steps:
-        augmented = augmented_once(original, augmentation.text, augmentation_seed, cache, progress)
-        train = Joined(original, augmented.in_memory(progress) if in_memory else augmented)
+        train = augment_once(original, augmentation.text, augmentation_seed, cache, in_memory, progress)
     rows = dict(zip(("train", "validation", "test"), parts, strict=True))
     classes = tuple(dataset.classes)
     return Splits(dataset.name, classes, train, validation, test, rows=rows, synthetic=dataset.synthetic)
