@@ -83,6 +83,8 @@ class DataSummary(_Part):
         mean: of each channel of the training set, grey levels; what the images are normalised with.
         std: standard deviation, likewise.
         synthetic: whether the images are simulated.
+        test_labels: the class of each test image in order, as :func:`pack_classes` packs them: with an evaluation's
+            predictions they tell which images were classified rightly.  Left out above 100 classes.
     """
 
     name: str
@@ -94,6 +96,7 @@ class DataSummary(_Part):
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     synthetic: bool = False
+    test_labels: str | None = None
 
 
 class Unit(_Part):

@@ -72,7 +72,7 @@ __all__ = [
 WEIGHTS_NAME = "weights.pt"
 
 _LARGEST_CONFUSION = 100
-"""Classes up to which a record holds the confusion matrix."""
+"""Classes up to which a record holds the confusion matrix, the predictions and the labels of the test set."""
 
 _log = logging.getLogger("pure.train")
 
@@ -439,6 +439,7 @@ def _summarise(splits: Splits) -> DataSummary:
         mean=mean,
         std=std,
         synthetic=splits.synthetic,
+        test_labels=pack_classes(splits.test.labels) if len(splits.classes) <= _LARGEST_CONFUSION else None,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import os
@@ -34,6 +35,8 @@ from pure.records import (
     Unit,
     load,
     load_all,
+    pack_classes,
+    unpack_classes,
 )
 
 VERSION_1 = Path(__file__).parent / "records" / "version1.json"
@@ -504,3 +507,17 @@ def test_no_commit_outside_a_checkout_or_without_git(tmp_path: Path, monkeypatch
     assert records._commit() is None
     monkeypatch.setenv("PATH", "")
     assert records._commit() is None
+
+
+def test_classes_are_packed_and_unpacked() -> None:
+    classes = torch.tensor([3, 0, 255, 7, 7])
+    packed = pack_classes(classes)
+    assert base64.b64decode(packed)[:1] == b"x"  # zlib's first byte
+    assert unpack_classes(packed).tolist() == [3, 0, 255, 7, 7]
+
+
+def test_macro_accuracy_counts_each_class_the_same() -> None:
+    found = Evaluation(loss=1.0, accuracy=0.9, confusion=((90, 0), (10, 0)))
+    assert found.class_accuracies == (1.0, 0.0)
+    assert found.macro_accuracy == 0.5
+    assert Evaluation(loss=1.0, accuracy=0.9).macro_accuracy is None

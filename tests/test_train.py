@@ -26,7 +26,7 @@ from pure.data import ImageSet, Splits
 from pure.engine import Engine
 from pure.evaluate import Measures
 from pure.recipes import get_recipe
-from pure.records import RECORD_NAME, RunRecord
+from pure.records import RECORD_NAME, RunRecord, unpack_classes
 from pure.train import WEIGHTS_NAME, fit, load_run, main, predict, run_folder, thresholds
 
 
@@ -111,6 +111,11 @@ def test_accuracy_is_that_of_the_confusion_matrix(finished: tuple[Path, RunRecor
     confusion = torch.tensor(record.test.confusion)
     assert confusion.sum(1).tolist() == data.load("digits").test.labels.bincount().tolist()  # rows: the true classes
     assert record.test.accuracy == pytest.approx(int(confusion.trace()) / 360, rel=1e-12)
+    assert record.test.predictions is not None
+    assert record.data.test_labels is not None
+    predicted, labels = unpack_classes(record.test.predictions), unpack_classes(record.data.test_labels)
+    assert labels.tolist() == data.load("digits").test.labels.tolist()
+    assert torch.equal(torch.bincount(10 * labels + predicted, minlength=100).view(10, 10), confusion)
 
 
 def test_load_run_gives_the_tested_network_again(finished: tuple[Path, RunRecord]) -> None:
@@ -387,6 +392,8 @@ def test_confusion_is_left_out_above_a_hundred_classes(monkeypatch: pytest.Monke
     record = fit("digits", "pure4", overrides=QUICK)
     assert record.test is not None
     assert record.test.confusion is None
+    assert record.test.predictions is None
+    assert record.data.test_labels is None
 
 
 # Thresholds
