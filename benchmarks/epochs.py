@@ -13,10 +13,10 @@ import torch
 
 import pure
 from pure.data import Splits
-from pure.data.splits import ImageSet
-from pure.distributed import Group
-from pure.engine import Engine
+from pure.data.images import ImageSet
 from pure.recipes import get_recipe
+from pure.train.distributed import Group
+from pure.train.engine import Engine
 
 
 class _EpochIsOver(Exception):

@@ -16,7 +16,7 @@ from layer import AUTOCAST, Shape
 from timing import paired
 from torch import Tensor
 
-from pure import ops
+from pure.nn.fused import operators
 
 
 def measure(shape: Shape, device: str, precision: str, rounds: int) -> dict[str, Any]:
@@ -25,20 +25,20 @@ def measure(shape: Shape, device: str, precision: str, rounds: int) -> dict[str,
     low = AUTOCAST[precision] or torch.float32
     x = torch.randn(shape.batch, shape.channels, shape.pixels, shape.pixels, device=device, dtype=low)
     tau = torch.tensor(0.01, device=device)
-    log_x = ops.log(x, tau, low) if device == "cuda" else ops.log(x.float(), tau, torch.float32)
+    log_x = operators.log(x, tau, low) if device == "cuda" else operators.log(x.float(), tau, torch.float32)
     grad = torch.randn_like(log_x)
     wide = torch.randn_like(x, dtype=torch.float32)
     y = wide.exp()
     parts: dict[str, tuple[Callable[[], Any], list[Tensor]]] = {
-        "logarithm": (partial(ops.log, x, tau, low), [x, log_x]),
-        "its gradient": (partial(ops.log_backward, grad, log_x, tau, low), [grad, log_x, x]),
+        "logarithm": (partial(operators.log, x, tau, low), [x, log_x]),
+        "its gradient": (partial(operators.log_backward, grad, log_x, tau, low), [grad, log_x, x]),
     }
     if low == torch.float32:
         parts["exponential"] = partial(torch.exp, x), [x, y]
         parts["exponential's gradient"] = partial(torch.mul, wide, y), [wide, y, x]
     else:
-        parts["exponential"] = partial(ops.exp, x, torch.float32), [x, y]
-        parts["exponential's gradient"] = partial(ops.exp_backward, wide, y, low), [wide, y, x]
+        parts["exponential"] = partial(operators.exp, x, torch.float32), [x, y]
+        parts["exponential's gradient"] = partial(operators.exp_backward, wide, y, low), [wide, y, x]
     large = torch.zeros((1 << 28) if device == "cuda" else (1 << 25), device=device)
     copied = torch.empty_like(large)
     functions = {name: function for name, (function, _) in parts.items()}

@@ -10,7 +10,7 @@ product units:
     conv        ``nn.Conv2d`` without a bias
     relu+conv   what the unit stands in place of in a residual block
     unit        :class:`pure.ProductUnit2d`
-    plain       the same with the formulas of ``pure.functional`` alone
+    plain       the same with the formulas of ``pure.nn.functional`` alone
 
 A training step is the forward pass and the gradients of input, exponents and ``theta``.  The last column says what the
 unit costs above the convolution in copies of its input, one read and one write of every number: a measure that goes
@@ -30,7 +30,8 @@ import torch.nn.functional as F
 from timing import Times, kept_bytes, machine, paired, ratio, write
 from torch import Tensor, nn
 
-from pure import ProductUnit2d, ops
+from pure import ProductUnit2d
+from pure.nn.fused import operators
 
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 AUTOCAST = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -59,7 +60,7 @@ def candidates(shape: Shape, device: str, memory_format: torch.memory_format) ->
     unit = ProductUnit2d(width, width, 3, padding=1).to(device, memory_format=memory_format)
 
     def plain(x: Tensor) -> Tensor:
-        with ops.disabled():
+        with operators.disabled():
             return unit(x)
 
     return {"conv": conv, "relu+conv": lambda x: conv(F.relu(x)), "unit": unit, "plain": plain}

@@ -31,8 +31,8 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from pure import data
+from pure.data.images import ImageSet
 from pure.data.loaders import make_loader
-from pure.data.splits import ImageSet
 
 Epoch = Callable[[], Iterable[tuple[Tensor, Tensor]]]
 

@@ -23,12 +23,11 @@ import torch.nn.functional as F
 from timing import machine, paired, ratio, write
 from torch import Tensor
 
-from pure import speed
 from pure.data.loaders import make_loader
 from pure.recipes import family_of, get_recipe
 from pure.records import RunRecord
 from pure.report import Sample, difference
-from pure.train import fit, load_run
+from pure.train import fit, load_run, speed
 
 Pair = tuple[str, str]
 """Precision of the network, and of its product units' exponents."""

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pure.benchmarks import Ratio, ratio
+from pure.report.benchmarks import Ratio, ratio
 
 __all__ = ["Ratio", "kept_bytes", "machine", "paired", "ratio", "write"]
 

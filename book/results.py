@@ -24,8 +24,9 @@
 import matplotlib.pyplot as plt
 from IPython.display import Markdown
 
-from pure import report, style
+from pure import report
 from pure.records import load_all
+from pure.report import style
 
 style.use()
 committed = load_all("../results")

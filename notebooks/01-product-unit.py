@@ -31,8 +31,8 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
 import pure
-from pure.functional import product_unit, product_unit2d
-from pure.style import COLOURS, PALETTE, use
+from pure.nn.functional import product_unit, product_unit2d
+from pure.report.style import COLOURS, PALETTE, use
 
 use()
 torch.set_num_threads(1)  # one order of summation: the same numbers in every run
@@ -60,9 +60,9 @@ torch.set_default_dtype(torch.float64)
 # y = \exp\Bigl(\sum_{i=1}^{n} w_i \log x_i\Bigr)
 # $$ (eq-log)
 #
-# {py:func}`pure.functional.product_unit` computes {eq}`eq-log`. Whether it is {eq}`eq-product` we test on random inputs
-# and exponents, as many factors as a window of 3 x 3 pixels in 16 channels has, once in double and once in single
-# precision.
+# {py:func}`pure.nn.functional.product_unit` computes {eq}`eq-log`. Whether it is {eq}`eq-product` we test on random
+# inputs and exponents, as many factors as a window of 3 x 3 pixels in 16 channels has, once in double and once in
+# single precision.
 
 # %%
 generator = torch.Generator().manual_seed(0)
@@ -147,7 +147,7 @@ product = (windows**weights).prod(1).reshape(1, 1, 6, 6)  # equation (4)
 # y = \exp\bigl(W * \log x\bigr)
 # $$ (eq-log-conv-exp)
 #
-# **Check.** {py:func}`pure.functional.product_unit2d` computes {eq}`eq-log-conv-exp`, and
+# **Check.** {py:func}`pure.nn.functional.product_unit2d` computes {eq}`eq-log-conv-exp`, and
 # {py:func}`torch.nn.functional.conv2d` computes {eq}`eq-convolution`. Both are compared element by element with the
 # cell above.
 

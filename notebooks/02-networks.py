@@ -27,12 +27,14 @@ import torch
 from IPython.display import Markdown
 
 import pure
-from pure import blocks, diagrams, report, style, summary
+from pure import report
+from pure.nn import blocks
+from pure.report import diagrams, networks, style
 
 style.use()
 here = Path.cwd()  # the repository, or a folder in it
 files = (folder / "results/paper.yaml" for folder in [here, *here.parents])
-paper = summary.paper_numbers(next(file for file in files if file.exists()))  # what the paper prints
+paper = networks.paper_numbers(next(file for file in files if file.exists()))  # what the paper prints
 
 
 def show(table):
@@ -44,8 +46,8 @@ def show(table):
 # ## One unit, step by step
 #
 # The logarithm turns the product into a sum, the convolution adds it up, the exponential turns it back. Before that,
-# the threshold lifts what a logarithm cannot take. The numbers are those of {py:func}`pure.functional.product_unit2d`;
-# shaded are the pixels that the threshold has lifted.
+# the threshold lifts what a logarithm cannot take. The numbers are those of
+# {py:func}`pure.nn.functional.product_unit2d`; shaded are the pixels that the threshold has lifted.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "From a window of pixels by max, log, conv and exp to one output"}}
 diagrams.product_unit_figure()
@@ -66,7 +68,7 @@ diagrams.block_figure()
 plt.show()
 
 # %% [markdown]
-# Each difference from the paper's block is a setting of {py:class}`pure.blocks.ProductUnitBlock`, and shows in the
+# Each difference from the paper's block is a setting of {py:class}`pure.nn.blocks.ProductUnitBlock`, and shows in the
 # drawing, since that is made from the block's modules. Two variants that ablations ask for:
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Two variants of the product-unit block"}}
@@ -105,14 +107,14 @@ plt.show()
 # loss here.
 
 # %%
-show(summary.architecture_table({"PURe18": pure18, "ResNet18": resnet18}))
+show(networks.architecture_table({"PURe18": pure18, "ResNet18": resnet18}))
 
 # %% [markdown]
 # **Check.** The two differ by one parameter for each block, the threshold's $\theta$.
 
 # %% tags=["nbval-check-output"]
-extra = summary.parameters(pure18) - summary.parameters(resnet18)
-count = sum(len(stage) for stage in summary.stages(pure18).values())
+extra = networks.parameters(pure18) - networks.parameters(resnet18)
+count = sum(len(stage) for stage in networks.stages(pure18).values())
 assert extra == count
 print(f"{extra} parameters more, in {count} blocks")
 
@@ -120,7 +122,7 @@ print(f"{extra} parameters more, in {count} blocks")
 # ## Table 5: blocks in each stage
 
 # %%
-show(summary.blocks_table(paper))
+show(networks.blocks_table(paper))
 
 # %% [markdown]
 # ## The parameters of tables 2, 4 and 6
@@ -129,12 +131,12 @@ show(summary.blocks_table(paper))
 # last column says which shortcut gives the printed figure.
 
 # %%
-counts = summary.parameters_table(paper)
+counts = networks.parameters_table(paper)
 show(counts)
 
 # %% tags=["nbval-check-output"]
 compared = counts[counts["Agrees"] != "not printed"]
-differing = compared[compared["Agrees"] == summary.NO]
+differing = compared[compared["Agrees"] == networks.NO]
 print(f"compared: {len(compared)}, of which agree: {len(compared) - len(differing)}")
 print("differ:", ", ".join(differing["Network"]))
 
@@ -152,18 +154,18 @@ print("differ:", ", ".join(differing["Network"]))
 
 # %%
 photographs = ["pure18", "resnet18", "pure34", "resnet34", "resnet50", "resnet101", "resnet152"]
-show(summary.costs_table(photographs))
+show(networks.costs_table(photographs))
 
 # %%
 cifar = ["pure20", "resnet20", "pure56", "resnet56", "pure110", "resnet110", "pure272"]
-show(summary.costs_table(cifar, num_classes=10, pixels=32))
+show(networks.costs_table(cifar, num_classes=10, pixels=32))
 
 # %% [markdown]
 # Where the memory goes, block by block, in feature maps of the block's size:
 
 # %%
 pair = {"residual block": blocks.BasicBlock(64, 64), "product-unit block": blocks.ProductUnitBlock(64, 64)}
-show(summary.kept_table(pair, channels=64, pixels=56))
+show(networks.kept_table(pair, channels=64, pixels=56))
 
 # %% [markdown]
 # **How to read it.** In arithmetic the two families are equal: a logarithm for each input and an exponential for each

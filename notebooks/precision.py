@@ -34,7 +34,8 @@ import pandas as pd
 import torch
 from IPython.display import Markdown, display
 
-from pure import precision_study, recipes, report, style
+from pure import recipes, report
+from pure.report import precision_study, style
 
 style.use()
 here = Path.cwd()  # the repository, or a folder in it

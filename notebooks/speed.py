@@ -33,7 +33,8 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 from IPython.display import Markdown, display
 
-from pure import benchmarks, report, style
+from pure import report
+from pure.report import benchmarks, style
 
 style.use()
 here = Path.cwd()  # the repository, or a folder in it
@@ -97,17 +98,17 @@ for record in records:
 
 # %% [markdown]
 # A ReLU at inference is one cheap pass, a logarithm and an exponential are two dearer ones, and no backward pass hides
-# them: the quotient is higher than in training. *Folded* is {py:func}`pure.inference.fold`: each BN goes into the
+# them: the quotient is higher than in training. *Folded* is {py:func}`pure.models.fold.fold`: each BN goes into the
 # convolution or the product unit in front of it, in the ResNet as in the PURe. Networks are timed so where nothing is
 # compiled.
 #
 # ## All figures
 #
-# *Step / plain* compares the fast path of {py:mod}`pure.ops`, which is the registered operator and in compiled networks
-# the gradients written out for compilers, with the formulas of {py:mod}`pure.functional`, in the same network.
-# *Folded* is inference with BN folded, PURe over ResNet, and *Folded / unfolded* what folding gives the PURe; empty
-# where it was not timed. *Kept* is the memory that the forward pass holds for the backward pass, PURe over ResNet,
-# without the weights; it varies with nothing but the shapes. On a GPU, *Peak* is what a step allocates at most.
+# *Step / plain* compares the fast path of {py:mod}`pure.nn.fused.operators`, which is the registered operator and in
+# compiled networks the gradients written out for compilers, with the formulas of {py:mod}`pure.nn.functional`, in the
+# same network. *Folded* is inference with BN folded, PURe over ResNet, and *Folded / unfolded* what folding gives the
+# PURe; empty where it was not timed. *Kept* is the memory that the forward pass holds for the backward pass, PURe over
+# ResNet, without the weights; it varies with nothing but the shapes. On a GPU, *Peak* is what a step allocates at most.
 
 # %%
 for record in records:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pure import functional
-from pure.complex import ComplexProductUnit, ComplexProductUnit2d
-from pure.layers import ProductUnit, ProductUnit2d
 from pure.models import create_model, list_models
-from pure.stabilised import StabilisedProductUnit, StabilisedProductUnit2d
+from pure.nn import functional
+from pure.nn.complex import ComplexProductUnit, ComplexProductUnit2d
+from pure.nn.stabilised import StabilisedProductUnit, StabilisedProductUnit2d
+from pure.nn.units import ProductUnit, ProductUnit2d
+from pure.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from pure.train import fit
-
-__version__ = "0.1.0"
 
 __all__ = [
     "ComplexProductUnit",

@@ -23,7 +23,7 @@ from pydantic import (
 )
 
 from pure.data.augment import parse as parse_augmentation
-from pure.evaluate import PROTOCOLS, Protocol
+from pure.data.protocols import PROTOCOLS, Protocol
 
 __all__ = ["Family", "Precision", "Recipe", "family_of", "get_recipe", "list_recipes", "sources"]
 
@@ -59,8 +59,8 @@ class Recipe(BaseModel):
         selection: the weights that are tested: of the ``"last"`` epoch, or of the epoch with the
             ``"lowest-validation-loss"``.
         augmentation: of each training image, anew in each epoch, as :func:`pure.data.augment.parse` reads it.
-        protocols: how test images are shown to the network, as :mod:`pure.evaluate` names it; the first one counts in
-            tables.
+        protocols: how test images are shown to the network, as :mod:`pure.data.protocols` names it; the first one
+            counts in tables.
         noise_scale: the test set is measured again under Poisson noise of this scale (section 4.1.2); None: it is not.
         noise_curve: further scales under which the test set is measured, for the drop as a curve over the scale.
         noise_seed: fixes the noise; the same for every run.

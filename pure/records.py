@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from torch import device as Device
 
 from pure.data.noise import relative_drop
-from pure.files import write_atomically
+from pure.data.storage.files import write_atomically
 from pure.recipes import Recipe
 
 __all__ = [
@@ -156,7 +156,7 @@ class Evaluation(Score):
     """A test, done once with the selected weights.
 
     Attributes:
-        protocol: how the images were shown to the network, as :mod:`pure.evaluate` names it.
+        protocol: how the images were shown to the network, as :mod:`pure.data.protocols` names it.
         confusion: number of images by true class (rows) and predicted class (columns); left out above 100 classes.
         predictions: the predicted class of each image in the order of the test set, as :func:`pack_classes` packs them;
             what a test that pairs two networks by image needs.  Left out above 100 classes.
@@ -276,7 +276,7 @@ class Environment(_Part):
     @classmethod
     def current(cls, device: Device) -> Environment:
         """What this process runs on."""
-        from pure import __version__
+        from pure.version import __version__
 
         return cls(
             pure=__version__,

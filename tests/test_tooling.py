@@ -111,14 +111,12 @@ def test_the_package_declares_what_it_imports() -> None:
     """A plain installation has what networks and training need; extras bring the rest."""
     distributions = packages_distributions()
     base = {canonicalize_name(Requirement(text).name) for text in PROJECT["dependencies"]}
-    extra_of = dict.fromkeys(
-        ["benchmarks", "diagrams", "gallery", "precision_study", "report", "style", "summary"], "book"
-    )
-    extra_of |= {"timm": "timm", **dict.fromkeys(["synthetic_galaxies", "sky", "shapes"], "galaxies")}
+    extra_of = {"timm": "timm", **dict.fromkeys(["synthetic_galaxies", "sky", "shapes"], "galaxies")}
     files = sorted((ROOT / "pure").rglob("*.py"))
     assert files
     for path in files:
-        extra = EXTRAS[extra_of[path.stem]] if path.stem in extra_of else []
+        name = "book" if path.parent.name == "report" else extra_of.get(path.stem)
+        extra = EXTRAS[name] if name else []
         declared = base | {canonicalize_name(Requirement(text).name) for text in extra}
         for name in imported_packages(path) - sys.stdlib_module_names - {"pure", "triton"}:  # PyTorch brings Triton
             assert {canonicalize_name(each) for each in distributions[name]} & declared, f"{path.name} imports {name}"

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from pure import layers, models
-from pure.blocks import BasicBlock, ProductUnitBlock
-from pure.models import ResidualNetwork
+from pure.models import ResidualNetwork, registry
+from pure.nn import units
+from pure.nn.blocks import BasicBlock, ProductUnitBlock
 
 QUICK: dict[str, Any] = {"epochs": 1, "batch_size": 128}
 """Not to learn anything: to run through every line."""
@@ -23,7 +23,7 @@ QUICK: dict[str, Any] = {"epochs": 1, "batch_size": 128}
 
 def pure8(num_classes: int, in_channels: int, **unit: Any) -> nn.Module:
     """One block in each stage: the smallest network of the family, in a third of PURe20's time."""
-    block = partial(ProductUnitBlock, unit=partial(layers.ProductUnit2d, **unit))
+    block = partial(ProductUnitBlock, unit=partial(units.ProductUnit2d, **unit))
     return ResidualNetwork(block, [1, 1, 1], num_classes=num_classes, in_channels=in_channels)
 
 
@@ -34,7 +34,7 @@ def resnet8(num_classes: int, in_channels: int) -> nn.Module:
 
 def pure4(num_classes: int, in_channels: int) -> nn.Module:
     """One narrow block, for tests that train dozens of times."""
-    block = partial(ProductUnitBlock, unit=layers.ProductUnit2d)
+    block = partial(ProductUnitBlock, unit=units.ProductUnit2d)
     return ResidualNetwork(block, [1], widths=(4,), num_classes=num_classes, in_channels=in_channels)
 
 
@@ -43,7 +43,7 @@ SMALL: dict[str, Callable[..., nn.Module]] = {"pure4": pure4, "pure8": pure8, "r
 
 def register_small_networks() -> None:
     """For processes of their own; tests patch the registry instead."""
-    models._REGISTRY.update(SMALL)
+    registry.REGISTRY.update(SMALL)
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -24,11 +24,12 @@ import matplotlib.pyplot as plt
 import torch
 from IPython.display import HTML, Markdown, display
 
-from pure import gallery, report
+from pure import report
 from pure.data import ImageSet, load
 from pure.data.augment import parse
-from pure.data.cifar10 import CLASSES
+from pure.data.sets.cifar10 import CLASSES
 from pure.recipes import get_recipe
+from pure.report import data_pages
 
 
 def show(table):
@@ -39,7 +40,7 @@ def show(table):
 def crops():
     """Windows of 32 pixels from the two photographs that come with scikit-learn."""
     shrink = parse("resize(96)")
-    photographs = gallery.photographs()
+    photographs = data_pages.photographs()
     small = shrink.apply(photographs.images, shrink.draw(2, photographs.shape, torch.Generator()))
     tiles = small.unfold(2, 32, 32).unfold(3, 32, 32).permute(0, 2, 3, 1, 4, 5)  # (2, rows, columns, 3, 32, 32)
     labels = torch.arange(2).repeat_interleave(tiles[0, ..., 0, 0, 0].numel())
@@ -47,25 +48,25 @@ def crops():
 
 
 try:
-    splits, here = load("cifar10", gallery.shared_root()), True
+    splits, here = load("cifar10", data_pages.shared_root()), True
     shown, classes, what = splits.train, splits.classes, f"{splits.name}, training set"
 except FileNotFoundError:
     here = False
-    splits = gallery.documented("cifar10", CLASSES, train=[5000] * 10, test=[1000] * 10)
+    splits = data_pages.documented("cifar10", CLASSES, train=[5000] * 10, test=[1000] * 10)
     shown, classes, what = crops(), ("a temple", "a dahlia"), "not CIFAR-10: crops of scikit-learn's two photographs"
     instead = "This page shows its documented sizes, and crops of two photographs as a stand-in for its pixels."
-    display(HTML(gallery.notice("cifar10", instead)))
-show(gallery.description("cifar10"))
+    display(HTML(data_pages.notice("cifar10", instead)))
+show(data_pages.description("cifar10"))
 
 # %% [markdown]
 # The same photographs go about as JPEG files too. JPEG loses detail, so the variant is part of the data's name, and so
-# of every record: `cifar10`, `cifar10-jpeg` or `cifar10-png`, see {py:func}`pure.data.cifar10.cifar10`.
+# of every record: `cifar10`, `cifar10-jpeg` or `cifar10-png`, see {py:func}`pure.data.sets.cifar10.cifar10`.
 #
 # ## What they look like
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Photographs of 32 pixels, a row for each class"}}
 print(f"Shown: {what}")
-gallery.contact_sheet(shown, classes, per_class=12)
+data_pages.contact_sheet(shown, classes, per_class=12)
 plt.show()
 
 # %% [markdown]
@@ -75,10 +76,10 @@ plt.show()
 # nothing. `holdout=5000` gives a validation set for curves.
 
 # %%
-show(gallery.division(splits) if here else gallery.division(splits)[["Part", "Images"]])
+show(data_pages.division(splits) if here else data_pages.division(splits)[["Part", "Images"]])
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Images of each class in training and test set"}}
-gallery.class_balance(splits)
+data_pages.class_balance(splits)
 plt.show()
 
 # %% [markdown]
@@ -93,7 +94,7 @@ assert splits.test.labels.bincount().tolist() == [1000] * 10
 
 # %% tags=["hide-input"]
 if here:
-    display(show(gallery.statistics(splits)))
+    display(show(data_pages.statistics(splits)))
 else:
     print("Computed on the training set as soon as it is there; a stand-in has no use for them")
 
@@ -108,7 +109,7 @@ else:
 augmentation = get_recipe("cifar10", "pure20").augmentation
 print(f"{what}: {augmentation}")
 samples = shown.images[torch.arange(5) * (len(shown) // 5)]
-gallery.side_by_side(gallery.versions(samples, augmentation, scales=(1, 0.1)))
+data_pages.side_by_side(data_pages.versions(samples, augmentation, scales=(1, 0.1)))
 plt.show()
 
 # %% [markdown]

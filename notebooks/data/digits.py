@@ -24,9 +24,10 @@ import matplotlib.pyplot as plt
 import torch
 from IPython.display import Markdown
 
-from pure import gallery, report
+from pure import report
 from pure.data import load
 from pure.recipes import get_recipe
+from pure.report import data_pages
 
 
 def show(table):
@@ -34,27 +35,27 @@ def show(table):
     return Markdown(report.markdown(table))
 
 
-splits = load("digits", gallery.shared_root())
-show(gallery.description("digits"))
+splits = load("digits", data_pages.shared_root())
+show(data_pages.description("digits"))
 
 # %% [markdown]
 # ## What they look like
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Ten digits of each class"}}
-gallery.contact_sheet(splits.train, splits.classes, per_class=14, white=splits.white)
+data_pages.contact_sheet(splits.train, splits.classes, per_class=14, white=splits.white)
 plt.show()
 
 # %% [markdown]
 # ## The division
 #
-# Stratified and seeded, 6:2:2, the same for every run: {py:func}`pure.data.digits.digits`. The hashes are over every
-# pixel and label; a run's record keeps the last one.
+# Stratified and seeded, 6:2:2, the same for every run: {py:func}`pure.data.sets.digits.digits`. The hashes are over
+# every pixel and label; a run's record keeps the last one.
 
 # %%
-show(gallery.division(splits))
+show(data_pages.division(splits))
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Images of each class in training, validation and test set"}}
-gallery.class_balance(splits)
+data_pages.class_balance(splits)
 plt.show()
 
 # %% [markdown]
@@ -71,7 +72,7 @@ assert (shares - shares[0]).abs().max() < 0.01
 # Of the training set alone; white is 16.
 
 # %%
-show(gallery.statistics(splits))
+show(data_pages.statistics(splits))
 
 # %% [markdown]
 # ## Augmentation and noise
@@ -83,7 +84,7 @@ show(gallery.statistics(splits))
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Five digits, moved and under noise"}}
 augmentation = get_recipe("digits", "pure20").augmentation
 samples = splits.train.images[:5]
-gallery.side_by_side(gallery.versions(samples, augmentation, scales=(16, 4, 1), white=splits.white), splits.white)
+data_pages.side_by_side(data_pages.versions(samples, augmentation, scales=(16, 4, 1), white=splits.white), splits.white)
 plt.show()
 
 # %% [markdown]
@@ -91,10 +92,10 @@ plt.show()
 # {py:func}`pure.data.noise.moments`. No mean is more than five standard errors off.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Mean and variance of the noise over the grey level"}}
-noisy = gallery.versions(splits.train.images, white=splits.white)["noise, $s = 1$"]
-levels = gallery.grey_levels(splits.train.images, noisy, white=splits.white)
+noisy = data_pages.versions(splits.train.images, white=splits.white)["noise, $s = 1$"]
+levels = data_pages.grey_levels(splits.train.images, noisy, white=splits.white)
 assert levels["standard_errors"].abs().max() < 5
-gallery.noise_figure(levels)
+data_pages.noise_figure(levels)
 plt.show()
 
 # %% [markdown]

@@ -24,10 +24,11 @@
 import matplotlib.pyplot as plt
 from IPython.display import HTML, Markdown, display
 
-from pure import gallery, report
+from pure import report
 from pure.data import load
-from pure.data.fashion_mnist import CLASSES
+from pure.data.sets.fashion_mnist import CLASSES
 from pure.recipes import get_recipe
+from pure.report import data_pages
 
 
 def show(table):
@@ -36,12 +37,12 @@ def show(table):
 
 
 try:
-    splits, here = load("fashion-mnist", gallery.shared_root()), True
+    splits, here = load("fashion-mnist", data_pages.shared_root()), True
 except FileNotFoundError:
-    stand_in, here = load("digits", gallery.shared_root()), False
-    display(HTML(gallery.notice("fashion-mnist", "This page shows its documented sizes, and digits as a stand-in.")))
-    splits = gallery.documented("fashion-mnist", CLASSES, train=[5500] * 10, validation=[500] * 10, test=[1000] * 10)
-show(gallery.description("fashion-mnist"))
+    stand_in, here = load("digits", data_pages.shared_root()), False
+    display(HTML(data_pages.notice("fashion-mnist", "This page shows its documented sizes, and digits as a stand-in.")))
+    splits = data_pages.documented("fashion-mnist", CLASSES, train=[5500] * 10, validation=[500] * 10, test=[1000] * 10)
+show(data_pages.description("fashion-mnist"))
 
 # %% [markdown]
 # ## What they look like
@@ -49,20 +50,20 @@ show(gallery.description("fashion-mnist"))
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Pictures of each class"}}
 shown = splits if here else stand_in
 print(f"Shown: {shown.name}, training set")
-gallery.contact_sheet(shown.train, shown.classes, per_class=14, white=shown.white)
+data_pages.contact_sheet(shown.train, shown.classes, per_class=14, white=shown.white)
 plt.show()
 
 # %% [markdown]
 # ## The division
 #
 # The test set is the published one. Of the 60,000 training images 5,000 are held out, stratified and seeded, as a
-# validation set: {py:func}`pure.data.fashion_mnist.fashion_mnist`. `holdout=0` trains on all.
+# validation set: {py:func}`pure.data.sets.fashion_mnist.fashion_mnist`. `holdout=0` trains on all.
 
 # %%
-show(gallery.division(splits) if here else gallery.division(splits)[["Part", "Images"]])
+show(data_pages.division(splits) if here else data_pages.division(splits)[["Part", "Images"]])
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Images of each class in training, validation and test set"}}
-gallery.class_balance(splits)
+data_pages.class_balance(splits)
 plt.show()
 
 # %% [markdown]
@@ -76,7 +77,7 @@ assert all(len(set(part.labels.bincount().tolist())) == 1 for part in splits.par
 
 # %% tags=["hide-input"]
 print(f"Of the training set of {shown.name}; white is {shown.white}")
-show(gallery.statistics(shown))
+show(data_pages.statistics(shown))
 
 # %% [markdown]
 # ## Augmentation and noise
@@ -87,8 +88,8 @@ show(gallery.statistics(shown))
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Five pictures, augmented and under noise"}}
 augmentation = get_recipe("fashion-mnist" if here else "digits", "pure20").augmentation
 print(f"{shown.name}: {augmentation}")
-columns = gallery.versions(shown.train.images[:5], augmentation, scales=(1, 0.1), white=shown.white)
-gallery.side_by_side(columns, shown.white)
+columns = data_pages.versions(shown.train.images[:5], augmentation, scales=(1, 0.1), white=shown.white)
+data_pages.side_by_side(columns, shown.white)
 plt.show()
 
 # %% [markdown]

@@ -27,12 +27,13 @@ import pandas as pd
 import torch
 from IPython.display import HTML, Markdown, display
 
-from pure import gallery, report
+from pure import report
 from pure.data import load, stratified_split
-from pure.data.galaxy10 import COUNTS, Galaxy10DECaLS, leaks
+from pure.data.sets.galaxy10 import COUNTS, Galaxy10DECaLS, leaks
+from pure.data.sets.synthetic_galaxies import Settings
 from pure.data.splits import grouped_split
-from pure.data.synthetic_galaxies import Settings
 from pure.recipes import get_recipe
+from pure.report import data_pages
 
 
 def show(table):
@@ -40,7 +41,7 @@ def show(table):
     return Markdown(report.markdown(table))
 
 
-root = gallery.shared_root()
+root = data_pages.shared_root()
 try:
     splits, here = load("galaxy10", root, static_augmentation=None), True  # the page shows the originals
     shown, what = splits, "Galaxy10 DECaLS"
@@ -51,23 +52,23 @@ except FileNotFoundError:
     instead = (
         "This page shows its documented sizes, and synthetic galaxies, simulated here, as a stand-in for its pixels."
     )
-    display(HTML(gallery.notice("galaxy10", instead)))
-show(gallery.description("galaxy10"))
+    display(HTML(data_pages.notice("galaxy10", instead)))
+show(data_pages.description("galaxy10"))
 
 # %% [markdown]
 # ## What they look like (figure 4 of the paper)
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Galaxies, a row for each class"}}
 print(f"Shown: {what}, training set")
-gallery.contact_sheet(shown.train, shown.classes, per_class=8)
+data_pages.contact_sheet(shown.train, shown.classes, per_class=8)
 plt.show()
 
 # %% [markdown]
 # ## The division
 #
-# 8:1:1, each class with its share, seeded: {py:func}`pure.data.galaxy10.divide_galaxies`. That the test set is a tenth
-# is read off the printed accuracies; the paper {cite}`li2025pure` does not say so. The static augmentation, below,
-# doubles the training set.
+# 8:1:1, each class with its share, seeded: {py:func}`pure.data.sets.galaxy10.divide_galaxies`. That the test set is a
+# tenth is read off the printed accuracies; the paper {cite}`li2025pure` does not say so. The static augmentation,
+# below, doubles the training set.
 
 # %% tags=["hide-input"]
 if here:
@@ -76,11 +77,11 @@ else:
     labels = torch.arange(len(COUNTS)).repeat_interleave(torch.tensor(list(COUNTS.values())))  # sorted, as documented
 parts = dict(zip(("train", "validation", "test"), stratified_split(labels, (0.8, 0.1, 0.1), 0), strict=True))
 counts = {name: labels[rows].bincount().tolist() for name, rows in parts.items()}
-divided = gallery.documented("galaxy10", tuple(COUNTS), **counts)
-show(gallery.division(splits) if here else gallery.division(divided)[["Part", "Images"]])
+divided = data_pages.documented("galaxy10", tuple(COUNTS), **counts)
+show(data_pages.division(splits) if here else data_pages.division(divided)[["Part", "Images"]])
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Images of each class in training, validation and test set"}}
-gallery.class_balance(divided)
+data_pages.class_balance(divided)
 plt.show()
 
 # %% [markdown]
@@ -120,7 +121,7 @@ show(pd.DataFrame(rows, columns=["Division", *columns]))
 
 # %% tags=["hide-input"]
 print(f"Of the training set of {what}")
-show(gallery.statistics(shown))
+show(data_pages.statistics(shown))
 
 # %% [markdown]
 # ## Augmentation and noise
@@ -135,7 +136,7 @@ augmentation = options["static_augmentation"]
 print(f"{what}: {augmentation}")
 rows = torch.arange(5) * (len(shown.test) // 5)
 samples = shown.test.read(rows)
-gallery.side_by_side(gallery.versions(samples, augmentation, draws=2, scales=(4, 1, 0.25)))
+data_pages.side_by_side(data_pages.versions(samples, augmentation, draws=2, scales=(4, 1, 0.25)))
 plt.show()
 
 # %% [markdown]
@@ -144,9 +145,9 @@ plt.show()
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Mean and variance of the noise over the grey level"}}
 some = shown.test.read(torch.arange(min(len(shown.test), 80)))
-levels = gallery.grey_levels(some, gallery.versions(some)["noise, $s = 1$"], least=200)
+levels = data_pages.grey_levels(some, data_pages.versions(some)["noise, $s = 1$"], least=200)
 assert levels["standard_errors"].abs().max() < 5
-gallery.noise_figure(levels)
+data_pages.noise_figure(levels)
 plt.show()
 
 # %% [markdown]

@@ -26,9 +26,12 @@ import pandas as pd
 import torch
 from IPython.display import HTML, Markdown, display
 
-from pure import evaluate, gallery, report, style
-from pure.data import Splits, Subset, imagenet, load
+from pure import report
+from pure.data import Splits, Subset, load
+from pure.data.protocols import Protocol
+from pure.data.sets import imagenet
 from pure.recipes import get_recipe
+from pure.report import data_pages, style
 
 style.use()
 
@@ -38,7 +41,7 @@ def show(table):
     return Markdown(report.markdown(table))
 
 
-root = gallery.shared_root()
+root = data_pages.shared_root()
 # A full tree has 1,000 folders of this form; one with fewer, here or in a folder imagenette*, is a subset.
 subsets = [
     folder
@@ -50,12 +53,12 @@ try:
     shown, classes, what = splits.train, splits.classes, f"{splits.name}, training set"
     instead = f"This page shows its published sizes, and a subset in its place: {splits.name}."
 except FileNotFoundError:
-    splits, shown, classes = None, gallery.photographs(), ("a temple", "a dahlia")
+    splits, shown, classes = None, data_pages.photographs(), ("a temple", "a dahlia")
     what = "not ImageNet: scikit-learn's two sample photographs"
     instead = "This page shows its published sizes, and scikit-learn's two sample photographs as a stand-in."
 if splits is None or splits.name != "imagenet":
-    display(HTML(gallery.notice("imagenet", instead)))
-show(gallery.description("imagenet"))
+    display(HTML(data_pages.notice("imagenet", instead)))
+show(data_pages.description("imagenet"))
 
 # %% [markdown]
 # ## What they look like
@@ -66,9 +69,9 @@ show(gallery.description("imagenet"))
 print(f"Shown: {what}")
 first = (shown.labels < 10).nonzero().squeeze(1)
 if splits is None:
-    gallery.side_by_side({name: shown.images[[row]] for row, name in enumerate(classes)})
+    data_pages.side_by_side({name: shown.images[[row]] for row, name in enumerate(classes)})
 else:
-    gallery.contact_sheet(Subset(shown, first), classes[:10], per_class=8)
+    data_pages.contact_sheet(Subset(shown, first), classes[:10], per_class=8)
 plt.show()
 
 # %% [markdown]
@@ -89,17 +92,19 @@ show(pd.DataFrame(rows, columns=["Published", "Images", "In a class"]))
 if splits is None:
     print("How the images spread over the classes is read from the tree, as soon as there is one")
 else:
-    display(Markdown(f"On this machine: `{splits.name}`"), show(gallery.division(splits)))
-    gallery.class_balance(splits)
+    display(Markdown(f"On this machine: `{splits.name}`"), show(data_pages.division(splits)))
+    data_pages.class_balance(splits)
     plt.show()
 
 # %% [markdown]
 # ## Statistics for normalisation
 #
-# Section 4.2.2 {cite}`li2025pure` takes the published ones, and so does {py:func}`pure.data.imagenet.imagenet`:
+# Section 4.2.2 {cite}`li2025pure` takes the published ones, and so does {py:func}`pure.data.sets.imagenet.imagenet`:
 
 # %%
-show(gallery.statistics(Splits("imagenet", classes, shown, None, shown, normalisation=(imagenet.MEAN, imagenet.STD))))
+show(
+    data_pages.statistics(Splits("imagenet", classes, shown, None, shown, normalisation=(imagenet.MEAN, imagenet.STD)))
+)
 
 # %% [markdown]
 # ## Augmentation and noise
@@ -113,26 +118,26 @@ augmentation = get_recipe("imagenet", "pure18").augmentation
 print(f"{what}: {augmentation}")
 rows = torch.arange(4) * (len(shown) // 4) if splits is not None else torch.arange(2)
 samples = [shown[row][0] for row in rows.tolist()]
-centre = evaluate.Protocol.parse("single-crop")
+centre = Protocol.parse("single-crop")
 columns = {}
 for seed, image in enumerate(samples):
-    augmented = gallery.versions(image[None], augmentation, scales=(), seed=seed)
-    noisy = gallery.versions(centre.views(image[None])[0], scales=(1, 0.1), seed=seed)
+    augmented = data_pages.versions(image[None], augmentation, scales=(), seed=seed)
+    noisy = data_pages.versions(centre.views(image[None])[0], scales=(1, 0.1), seed=seed)
     for title, version in {**augmented, **{name: noisy[name] for name in noisy if "noise" in name}}.items():
         columns.setdefault(title, []).append(version[0])
-gallery.side_by_side(columns)
+data_pages.side_by_side(columns)
 plt.show()
 
 # %% [markdown]
 # ## Three ways to test
 #
-# An accuracy on ImageNet means little without the way the images were shown ({py:mod}`pure.evaluate`). The paper does
-# not tell its own; the ResNet rows of its table 4 are He et al.'s best, the third way {cite}`he2016deep`.
+# An accuracy on ImageNet means little without the way the images were shown ({py:mod}`pure.data.protocols`). The paper
+# does not tell its own; the ResNet rows of its table 4 are He et al.'s best, the third way {cite}`he2016deep`.
 
 # %%
 rows = []
 for name in ("single-crop", "ten-crop", "multi-scale"):
-    protocol = evaluate.Protocol.parse(name)
+    protocol = Protocol.parse(name)
     views = protocol.views(samples[0]) * (2 if protocol.mirrored else 1)
     sizes = ", ".join(dict.fromkeys(f"{view.shape[-2]} x {view.shape[-1]}" for view in views))
     pixels = sum(view.shape[-2] * view.shape[-1] for view in views)
@@ -140,19 +145,19 @@ for name in ("single-crop", "ten-crop", "multi-scale"):
 show(pd.DataFrame(rows, columns=["Protocol", "Views", "Sizes", "Pixels for the first photograph above"]))
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "The single crop and the five crops of ten-crop"}}
-crops = evaluate.Protocol.parse("ten-crop")
+crops = Protocol.parse("ten-crop")
 places = ("upper left", "upper right", "lower left", "lower right", "centre")
 columns = {"single-crop": [centre.views(image)[0] for image in samples[:2]]}
 for number, place in enumerate(places):
     columns[f"ten-crop,\n{place}"] = [crops.views(image)[number] for image in samples[:2]]
-gallery.side_by_side(columns)
+data_pages.side_by_side(columns)
 plt.show()
 
 # %% [markdown]
 # The mirror image of each of the five makes them ten. The five sizes of `multi-scale`, drawn to one scale:
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "A photograph at five sizes"}}
-views = evaluate.Protocol.parse("multi-scale").views(samples[0])
+views = Protocol.parse("multi-scale").views(samples[0])
 widths = [view.shape[-1] for view in views]
 figure, axes = plt.subplots(
     1, len(views), figsize=(7, 7 * views[-1].shape[-2] / sum(widths) + 0.3), width_ratios=widths

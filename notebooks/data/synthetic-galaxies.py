@@ -26,13 +26,14 @@ import pandas as pd
 import torch
 from IPython.display import Markdown
 
-from pure import gallery, report
+from pure import report
 from pure.data import ImageSet, load
-from pure.data.galaxies.shapes import SHAPES
-from pure.data.galaxy10 import COUNTS, Galaxy10DECaLS, leaks
+from pure.data.sets.galaxies.shapes import SHAPES
+from pure.data.sets.galaxy10 import COUNTS, Galaxy10DECaLS, leaks
+from pure.data.sets.synthetic_galaxies import simulate
 from pure.data.splits import grouped_split
-from pure.data.synthetic_galaxies import simulate
 from pure.recipes import get_recipe
+from pure.report import data_pages
 
 
 def show(table):
@@ -40,19 +41,19 @@ def show(table):
     return Markdown(report.markdown(table))
 
 
-show(gallery.description("galaxy10-synthetic"))
+show(data_pages.description("galaxy10-synthetic"))
 
 # %% [markdown]
 # ## What they look like
 #
-# Synthetic, 256 pixels as in Galaxy10, drawn now by {py:func}`pure.data.synthetic_galaxies.simulate`:
+# Synthetic, 256 pixels as in Galaxy10, drawn now by {py:func}`pure.data.sets.synthetic_galaxies.simulate`:
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Synthetic galaxies, a row for each of the ten classes"}}
 classes, per_class = tuple(COUNTS), 6
 pictures = [simulate(label, 256, seed=0, index=index) for label in range(len(classes)) for index in range(per_class)]
 drawn = torch.stack([torch.from_numpy(picture) for picture in pictures]).movedim(-1, 1)  # (60, 3, 256, 256)
 labels = torch.arange(len(classes)).repeat_interleave(per_class)
-gallery.contact_sheet(ImageSet(drawn, labels), classes, per_class=per_class)
+data_pages.contact_sheet(ImageSet(drawn, labels), classes, per_class=per_class)
 plt.show()
 
 # %% [markdown]
@@ -74,7 +75,7 @@ sizes = {
     f"{size} pixels": [torch.from_numpy(simulate(label, size)).movedim(-1, 0) for label in (1, 5, 9)]
     for size in (32, 64, 128, 256)
 }
-gallery.side_by_side(sizes)
+data_pages.side_by_side(sizes)
 plt.show()
 
 # %% [markdown]
@@ -85,12 +86,12 @@ plt.show()
 
 # %%
 recipe = get_recipe("galaxy10-quick", "pure18")
-splits = load(recipe.dataset, gallery.shared_root(), **recipe.data_options)
+splits = load(recipe.dataset, data_pages.shared_root(), **recipe.data_options)
 assert splits.synthetic
-show(gallery.division(splits))
+show(data_pages.division(splits))
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Images of each class in training, validation and test set"}}
-gallery.class_balance(splits)
+data_pages.class_balance(splits)
 plt.show()
 
 # %% [markdown]
@@ -114,7 +115,7 @@ show(pd.DataFrame(rows, columns=["Division", *(" and ".join(pair) for pair in sh
 # ## Statistics for normalisation
 
 # %%
-show(gallery.statistics(splits))
+show(data_pages.statistics(splits))
 
 # %% [markdown]
 # ## Augmentation and noise
@@ -125,7 +126,7 @@ show(gallery.statistics(splits))
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Five synthetic galaxies, augmented and under noise"}}
 augmentation = get_recipe("galaxy10", "pure18").data_options["static_augmentation"]
 samples = drawn[torch.tensor([0, 2, 5, 7, 9]) * per_class + 1]
-gallery.side_by_side(gallery.versions(samples, augmentation, draws=2, scales=(4, 1, 0.25)))
+data_pages.side_by_side(data_pages.versions(samples, augmentation, draws=2, scales=(4, 1, 0.25)))
 plt.show()
 
 # %% [markdown]

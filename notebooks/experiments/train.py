@@ -38,7 +38,7 @@ progress = True  # show a bar while it trains
 # Papermill only warns of a parameter that does not exist, and never looks at types. The next cell stops the run.
 
 # %%
-from pure.parameters import check_parameters
+from pure.report.parameters import check_parameters
 
 parameters = check_parameters(
     globals(),
@@ -58,7 +58,8 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 import pure
-from pure import report, style
+from pure import report
+from pure.report import style
 from pure.train import load_run, outcome, predict, run_folder
 
 style.use()

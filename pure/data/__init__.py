@@ -18,10 +18,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from pure.data import preparation
 from pure.data.catalogue import CATALOGUE, Description, describe
-from pure.data.digits import digits
+from pure.data.images import Images, ImageSet, Joined, Subset
 from pure.data.loaders import DeviceLoader
-from pure.data.root import data_root
-from pure.data.splits import Images, ImageSet, Joined, Splits, Subset, read_split, stratified_split
+from pure.data.sets.digits import digits
+from pure.data.splits import Splits, read_split, stratified_split
+from pure.data.storage.root import data_root
 
 __all__ = [
     "CATALOGUE",

@@ -22,9 +22,10 @@ from tqdm import tqdm
 
 from pure.data import check_options, list_datasets, load
 from pure.data.catalogue import CATALOGUE, Description, describe, imported
-from pure.data.folders import UnreadableImageError
-from pure.data.root import ROOT_VARIABLE, data_root
-from pure.data.splits import Images, ImageSet, Splits, name_of
+from pure.data.images import Images, ImageSet, name_of
+from pure.data.splits import Splits
+from pure.data.storage.folders import UnreadableImageError
+from pure.data.storage.root import ROOT_VARIABLE, data_root
 
 __all__ = ["main"]
 

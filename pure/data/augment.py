@@ -321,14 +321,14 @@ class _ResizedCrop:
             return torch.stack(
                 [TF.resized_crop(image, *box, size=size) for image, box in zip(images, boxes, strict=True)]
             )
-        return _resize_windows(images, parameters, self.edge)
+        return resize_windows(images, parameters, self.edge)
 
     def transform(self) -> Transform:
         crop: Transform = v2.RandomResizedCrop(self.edge, self.scale, self.ratio, antialias=True)
         return crop
 
 
-def _resize_windows(images: Tensor, windows: Tensor, edge: int) -> Tensor:
+def resize_windows(images: Tensor, windows: Tensor, edge: int) -> Tensor:
     """Resize a window of each image to ``edge x edge``, bilinear and antialiased: rows and columns are weighted means.
 
     Args:

@@ -101,7 +101,7 @@ CATALOGUE: dict[str, Description] = {
             classes=10,
             images=1797,
             size=0,
-            loader="pure.data.digits:digits",
+            loader="pure.data.sets.digits:digits",
         ),
         Description(
             name="fashion-mnist",
@@ -113,7 +113,7 @@ CATALOGUE: dict[str, Description] = {
             classes=10,
             images=70_000,
             size=30_878_645,  # the four gzip files
-            loader="pure.data.fashion_mnist:fashion_mnist",
+            loader="pure.data.sets.fashion_mnist:fashion_mnist",
             places=(
                 "FashionMNIST/raw/train-images-idx3-ubyte*",
                 "fashion-mnist/train-images-idx3-ubyte*",
@@ -121,7 +121,7 @@ CATALOGUE: dict[str, Description] = {
                 "/usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz",
                 "/usr/share/dataset-fashion-mnist/train-images-idx3-ubyte.gz",
             ),
-            download="pure.data.fashion_mnist:download",
+            download="pure.data.sets.fashion_mnist:download",
         ),
         Description(
             name="cifar10",
@@ -133,7 +133,7 @@ CATALOGUE: dict[str, Description] = {
             classes=10,
             images=60_000,
             size=170_498_071,  # the archive
-            loader="pure.data.cifar10:cifar10",
+            loader="pure.data.sets.cifar10:cifar10",
             places=(
                 "cifar-10-batches-py/data_batch_1",
                 "cifar-10-batches-bin/data_batch_1.bin",
@@ -142,8 +142,8 @@ CATALOGUE: dict[str, Description] = {
                 "train/airplane",
                 "cifar10*/train/airplane",
             ),
-            download="pure.data.cifar10:download",
-            verify="pure.data.cifar10:verify",
+            download="pure.data.sets.cifar10:download",
+            verify="pure.data.sets.cifar10:verify",
         ),
         Description(
             name="galaxy10",
@@ -156,10 +156,10 @@ CATALOGUE: dict[str, Description] = {
             classes=10,
             images=17_736,
             size=2_735_267_419,
-            loader="pure.data.galaxy10:galaxy10",
+            loader="pure.data.sets.galaxy10:galaxy10",
             places=("Galaxy10_DECals.h5",),
-            download="pure.data.galaxy10:download",
-            verify="pure.data.galaxy10:verify",
+            download="pure.data.sets.galaxy10:download",
+            verify="pure.data.sets.galaxy10:verify",
         ),
         Description(
             name="galaxy10-synthetic",
@@ -171,7 +171,7 @@ CATALOGUE: dict[str, Description] = {
             classes=10,
             images=None,
             size=None,
-            loader="pure.data.synthetic_galaxies:galaxy10_synthetic",
+            loader="pure.data.sets.synthetic_galaxies:galaxy10_synthetic",
         ),
         Description(
             name="gz2",
@@ -183,8 +183,8 @@ CATALOGUE: dict[str, Description] = {
             classes=5,
             images=28_793,
             size=None,
-            loader="pure.data.gz2:gz2",
-            verify="pure.data.gz2:verify",
+            loader="pure.data.sets.gz2:gz2",
+            verify="pure.data.sets.gz2:verify",
             places=(
                 "gz2/train/edge_on",
                 "gz2/training_solutions_rev1.csv",
@@ -206,8 +206,8 @@ CATALOGUE: dict[str, Description] = {
             classes=1000,
             images=1_331_167,
             size=154_642_401_280,  # the two archives
-            loader="pure.data.imagenet:imagenet",
-            verify="pure.data.imagenet:verify",
+            loader="pure.data.sets.imagenet:imagenet",
+            verify="pure.data.sets.imagenet:verify",
             # the last one: its second class, which the subsets Imagenette and Imagewoof lack
             places=("imagenet/train", "ILSVRC*/Data/CLS-LOC/train", "ILSVRC*/train", "train/n01443537"),
             by_hand="ask for access at https://image-net.org/download-images and accept the terms, get "
@@ -224,8 +224,8 @@ CATALOGUE: dict[str, Description] = {
             classes=None,
             images=None,
             size=None,
-            loader="pure.data.folders:image_folder",
-            verify="pure.data.folders:verify",
+            loader="pure.data.storage.folders:image_folder",
+            verify="pure.data.storage.folders:verify",
             places=("train",),
             by_hand="put the images into train/<class>/ and val/<class>/",
         ),

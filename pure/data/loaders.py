@@ -30,7 +30,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from pure.data.augment import Augmentation, parse
-from pure.data.splits import Images, ImageSet, name_of, read
+from pure.data.images import Images, ImageSet, name_of, read
 
 __all__ = ["DeviceLoader", "Loader", "WorkerLoader", "choose_kind", "make_loader"]
 

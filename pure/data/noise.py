@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pure.data.splits import Images, ImageSet, name_of, read
+from pure.data.images import Images, ImageSet, name_of, read
 
 __all__ = ["Drop", "drop_curve", "moments", "poisson", "relative_drop"]
 

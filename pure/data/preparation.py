@@ -18,8 +18,9 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as transforms
 
 from pure.data.augment import parse
-from pure.data.folders import processors, require_memory
-from pure.data.splits import Images, ImageSet, Joined, Splits, select
+from pure.data.images import Images, ImageSet, Joined, select
+from pure.data.splits import Splits
+from pure.data.storage.folders import processors, require_memory
 
 __all__ = ["OPTIONS", "augment_once", "per_class_rows", "prepare"]
 
@@ -104,7 +105,7 @@ def augment_once(
         in_memory: whether their pixels are kept in memory.
         progress: whether bars are shown; None shows them on a terminal only.
     """
-    from pure.data.hdf5 import augmented_once  # h5py is loaded only where a file is needed
+    from pure.data.storage.hdf5 import augmented_once  # h5py is loaded only where a file is needed
 
     augmented = augmented_once(train, augmentation, seed, cache, progress)
     return Joined(train, augmented.in_memory(progress) if in_memory else augmented)

@@ -1,0 +1,1 @@
+"""The data sets, one a file; :data:`pure.data.catalogue.CATALOGUE` names them."""

@@ -1,0 +1,63 @@
+"""The networks by name: PURe, the ResNets and the pre-activation ResNets of tables 1, 2, 4, 5 and 6.
+
+A network is named by its entry function, which registers itself, and is made by :func:`create_model`.
+"""
+
+from __future__ import annotations
+
+from pure.models.registry import create_model, list_models, register_model
+
+# In the order of the tables, since :func:`list_models` names the families as they were registered.
+# isort: split
+from pure.models.residual import (
+    ResidualNetwork,
+    Stem,
+    pure18,
+    pure20,
+    pure32,
+    pure34,
+    pure44,
+    pure56,
+    pure110,
+    pure272,
+    resnet20,
+    resnet32,
+    resnet44,
+    resnet56,
+    resnet110,
+)
+
+# isort: split
+from pure.models.torchvision import resnet18, resnet34, resnet50, resnet101, resnet152
+
+# isort: split
+from pure.models.preact import preact_resnet110, preact_resnet164, preact_resnet1001
+
+__all__ = [
+    "ResidualNetwork",
+    "Stem",
+    "create_model",
+    "list_models",
+    "preact_resnet110",
+    "preact_resnet164",
+    "preact_resnet1001",
+    "pure18",
+    "pure20",
+    "pure32",
+    "pure34",
+    "pure44",
+    "pure56",
+    "pure110",
+    "pure272",
+    "register_model",
+    "resnet18",
+    "resnet20",
+    "resnet32",
+    "resnet34",
+    "resnet44",
+    "resnet50",
+    "resnet56",
+    "resnet101",
+    "resnet110",
+    "resnet152",
+]

@@ -1,0 +1,84 @@
+"""The networks by name.
+
+A network is named by its entry function, which registers itself, and is made by :func:`create_model`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from torch import nn
+
+__all__ = ["REGISTRY", "create_model", "list_models", "refuse_options", "register_model"]
+
+REGISTRY: dict[str, Callable[..., nn.Module]] = {}
+"""The entry functions by their names."""
+
+
+def register_model(entry: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
+    """Make an entry function known to :func:`create_model` under its own name."""
+    REGISTRY[entry.__name__] = entry
+    return entry
+
+
+def list_models() -> list[str]:
+    """The names that :func:`create_model` knows: by family (PURe, ResNet, pre-activation ResNet), then by depth."""
+    families = [_family_and_depth(name)[0] for name in REGISTRY]  # in the order of their registration
+    return sorted(REGISTRY, key=lambda name: (families.index(_family_and_depth(name)[0]), _family_and_depth(name)[1]))
+
+
+def _family_and_depth(name: str) -> tuple[str, int]:
+    family = name.rstrip("0123456789")
+    return family, int(name[len(family) :] or 0)
+
+
+def create_model(name: str, num_classes: int = 10, in_channels: int = 3, **options: Any) -> nn.Module:
+    """A network by name, initialised as section 4.1.2 says, with random weights.
+
+    Each family has its options:
+
+    - ``pure...``: ``blocks`` and ``widths``, one number for each stage, so any depth; ``stem``, ``"cifar"`` or
+      ``"imagenet"``; ``shortcut``, ``"A"`` or ``"B"``; ``relu_in_stem``, a ReLU that the paper has not; the switches of
+      :class:`pure.nn.blocks.ProductUnitBlock`, ``units``, ``unit_norm`` and ``relu_after_sum``; and ``unit``,
+      ``"paper"``, ``"stabilised"`` or ``"complex"``, with the settings of :class:`pure.ProductUnit2d` (``threshold``,
+      ``granularity``, ``eps``, ``init_a``, ``padding_mode``), :class:`pure.nn.stabilised.StabilisedProductUnit2d` or
+      :class:`pure.nn.complex.ComplexProductUnit2d`; in a network the last has ``eps = ln 2`` unless told otherwise,
+      since with much smaller ones it does not train.
+    - ``resnet20``, 32, 44, 56, 110: ``blocks``, ``widths``, ``stem``, ``shortcut``.
+    - ``resnet18``, 34, 50, 101, 152, torchvision's own: ``blocks``, ``stem``.  Their shortcut is always B, and they do
+      not refuse images that are too small for their strides, as the others do.
+    - ``preact_resnet...``: ``blocks``, ``widths``, ``shortcut``.  Their stem is always CIFAR's, as published.
+
+    Args:
+        name: one of :func:`list_models`.
+        num_classes: length of the output.
+        in_channels: channels of the input images.
+        **options: as listed above.
+
+    Returns:
+        A module from images ``(N, in_channels, H, W)``, floating point, to logits ``(N, num_classes)``.
+
+    Raises:
+        ValueError: the name is unknown (the nearest known ones are named), or an option is out of its range.
+        TypeError: the network has no such option; the message names those that it has.
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"expected the name of a model, got {name!r}; pure.list_models() names all")
+    if name not in REGISTRY:
+        nearest = difflib.get_close_matches(name.lower(), REGISTRY, n=3, cutoff=0.5)
+        hint = f"did you mean {' or '.join(nearest)}?" if nearest else f"known are {', '.join(list_models())};"
+        raise ValueError(f"unknown model {name!r}; {hint} pure.list_models() names all {len(REGISTRY)}")
+    return REGISTRY[name](num_classes=num_classes, in_channels=in_channels, **options)
+
+
+def refuse_options(
+    name: str, unknown: Iterable[str], family: Callable[..., nn.Module], more: Iterable[str] = ()
+) -> None:
+    """Raise a TypeError that names the options of a family, if any is unknown."""
+    if unknown := list(unknown):
+        parameters = inspect.signature(family).parameters.values()
+        known = [each.name for each in parameters if each.kind is each.KEYWORD_ONLY]
+        raise TypeError(f"{name} has no option {', '.join(unknown)}; expected {', '.join([*known, *more])}")

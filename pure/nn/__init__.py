@@ -1,0 +1,1 @@
+"""The product unit as functions and as layers, and the blocks of networks; knows neither data nor training."""

@@ -1,0 +1,269 @@
+r"""A product unit without a threshold: real inputs of either sign, raised to real powers in the complex plane.
+
+A negative number has no real power with a fractional exponent, but it has a complex one.  With the principal branch of
+the logarithm, :math:`\operatorname{Log} x = \log|x| + i\pi\,[x < 0]` for real :math:`x \ne 0`, the product of powers is
+
+.. math:: \prod_i x_i^{w_i} = \exp\Bigl(\sum_i w_i \operatorname{Log} x_i\Bigr) = e^{z}\,e^{i\pi h}, \qquad
+          z = \sum_i w_i \log|x_i|, \quad h = \sum_i w_i\,[x_i < 0],
+
+and the unit is its real part,
+
+.. math:: y = e^{z} \cos(\pi h) .
+
+Durbin and Rumelhart (1989) dropped the imaginary part too.  It leaves alone what is real: positive inputs give the
+paper's unit above its threshold, and whole exponents the ordinary product with its sign :math:`(-1)^h`, so that
+:math:`x^2 y^3` is negative where :math:`y` is.  With fractional exponents, negative inputs turn the product away from
+the real axis, and the unit is its shadow there: the magnitude :math:`e^z` times a factor between -1 and 1.  Scaling all
+inputs by ``c > 0`` scales it by :math:`c^{\sum_i w_i}`.
+
+*At x = 0* the logarithm is minus infinity.  The unit takes the limit in which all zeros among the factors are one
+:math:`\epsilon \to 0^+`: with :math:`e = \sum_i w_i\,[x_i = 0]` it is 0 for :math:`e > 0`, infinite for :math:`e < 0`,
+and a factor of one for :math:`e = 0`, as :math:`0^0 = 1` in Python.  One zero thus decides a whole product, and zeros
+get no gradient; next to zero the gradient :math:`w\,y / x` has no bound, and through several layers such gradients
+multiply until they overflow.  With ``eps > 0``, magnitudes below it count as ``eps``: give it
+where zeros are common, after a ReLU for instance, and in networks.  :func:`pure.create_model` sets it to ``ln 2``,
+where the paper's threshold starts; with 0.1 and with 0.01, PURe20 diverged in its first epoch on the digits.
+
+The sums ``z``, ``h`` and, with ``eps = 0``, ``e`` are three matrix products or convolutions with the same exponents.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pure.nn.functional import checked_images, checked_vectors, padding_per_side
+from pure.nn.units import at_own_precision, pair, require_at_least, require_precision, require_window, window_repr
+
+__all__ = ["ComplexProductUnit", "ComplexProductUnit2d", "complex_product_unit", "complex_product_unit2d"]
+
+
+def complex_product_unit(x: Tensor, weight: Tensor, eps: float = 0.0) -> Tensor:
+    """Multiply real inputs of either sign, each raised to a real exponent, and take the real part.
+
+    ``y[..., o] = Re prod_i x[..., i] ** weight[o, i]``, each power on the principal branch.
+
+    Args:
+        x: inputs, shape ``(..., in_features)``, floating point.
+        weight: exponents, shape ``(out_features, in_features)``, dtype of ``x``.
+        eps: magnitudes of the inputs below it count as ``eps``; with 0, zeros are powers of zero as the module says.
+
+    Returns:
+        Real parts, shape ``(..., out_features)``, dtype of ``x``; float32 under autocast, which lowers the products of
+        matrices alone.  They overflow to infinity of either sign where the product does.  A NaN or an infinity among
+        the inputs makes every product that it enters NaN.
+
+    Raises:
+        TypeError: ``x`` is not a real floating-point tensor.
+        ValueError: the last dimension of ``x`` is not ``in_features``, ``weight`` has another rank than named above, or
+            ``eps`` is negative or not finite.
+    """
+    x = checked_vectors(x, weight, "complex_product_unit")
+    _require_eps("complex_product_unit", eps)
+    sums = [F.linear(part, weight).to(x.dtype) for part in _log_parts(x, eps)]
+    return _real_exp(*sums)
+
+
+def complex_product_unit2d(
+    x: Tensor,
+    weight: Tensor,
+    stride: int | tuple[int, int] = 1,
+    padding: int | tuple[int, int] | str = 0,
+    dilation: int | tuple[int, int] = 1,
+    groups: int = 1,
+    eps: float = 0.0,
+) -> Tensor:
+    """Slide a complex product unit over an image: ``exp(conv(log|x|, w)) * cos(pi * conv([x < 0], w))``.
+
+    Args:
+        x: feature maps, shape ``(N, C, H, W)`` or ``(C, H, W)``, floating point.
+        weight: exponents, shape ``(K, C / groups, kH, kW)``, dtype of ``x``.
+        stride: step of the window in pixels, as in :func:`torch.nn.functional.conv2d`, like the three that follow.
+        padding: pixels added on each side, or ``"same"`` or ``"valid"``; a padded pixel counts as the neutral factor.
+        dilation: distance in pixels between the factors of a window.
+        groups: number of blocks that the channels are divided into.
+        eps: as of :func:`complex_product_unit`.
+
+    Returns:
+        Real parts, shape ``(N, K, H', W')`` or ``(K, H', W')`` with ``H'`` and ``W'`` as of a convolution; values,
+        dtype and NaN as of :func:`complex_product_unit`.
+
+    Raises:
+        TypeError: ``x`` is not a real floating-point tensor.
+        ValueError: ``x`` has the wrong rank or number of channels, ``weight`` has another rank than named above,
+            ``padding`` is not one of the named ones, or ``eps`` is negative or not finite.
+    """
+    x = checked_images(x, weight, groups, "complex_product_unit2d")
+    padding_per_side(weight, stride, padding, dilation, "complex_product_unit2d")  # refuses what is none
+    _require_eps("complex_product_unit2d", eps)
+    sums = [F.conv2d(part, weight, None, stride, padding, dilation, groups).to(x.dtype) for part in _log_parts(x, eps)]
+    return _real_exp(*sums)
+
+
+class _ComplexUnit(nn.Module):
+    """What both complex units share: the exponents, their initialisation, the floor of the magnitudes, the precision.
+
+    Attributes:
+        precision: as of :class:`pure.ProductUnit`; may be set at any time, and is no part of the state.
+    """
+
+    precision: torch.dtype | None = None
+    weight: nn.Parameter
+
+    def __init__(self, weight: Tensor, eps: float, init_a: float, precision: torch.dtype | None) -> None:
+        super().__init__()
+        _require_eps(type(self).__name__, eps)
+        self.eps = eps
+        self.init_a = init_a
+        self.precision = require_precision(type(self).__name__, precision)
+        self.weight = nn.Parameter(weight)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the exponents by Kaiming uniform with ``a=init_a``, as :class:`pure.ProductUnit` does."""
+        nn.init.kaiming_uniform_(self.weight, a=self.init_a)
+
+    def _settings_repr(self) -> str:
+        """The settings that differ from the defaults, for ``extra_repr``."""
+        settings = {"eps": (self.eps, 0.0), "init_a": (self.init_a, 5.0), "precision": (self.precision, None)}
+        return "".join(f", {name}={value!r}" for name, (value, default) in settings.items() if value != default)
+
+
+class ComplexProductUnit(_ComplexUnit):
+    """A dense layer of complex product units, used like :class:`torch.nn.Linear` without a bias; it has no threshold.
+
+    Input ``(..., in_features)``, output ``(..., out_features)``, both real and in the layer's floating-point dtype.
+
+    Args:
+        in_features: number of inputs of each unit.
+        out_features: number of units.
+        eps: magnitudes of the inputs below it count as ``eps``; with 0, an input of zero makes a product zero or
+            infinite, as :mod:`pure.nn.complex` says.
+        init_a: the argument ``a`` of :func:`torch.nn.init.kaiming_uniform_` for the exponents.
+        precision: dtype of the sums with the exponents, as of :class:`pure.ProductUnit`; None follows autocast.
+        device: where the exponents are made.
+        dtype: their floating-point dtype.
+
+    Raises:
+        ValueError: a number of features below one, or ``eps`` negative or not finite.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        eps: float = 0.0,
+        init_a: float = 5.0,
+        precision: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        require_at_least(1, type(self).__name__, in_features=in_features, out_features=out_features)
+        super().__init__(torch.empty(out_features, in_features, device=device, dtype=dtype), eps, init_a, precision)
+        self.in_features = in_features
+        self.out_features = out_features
+
+    @at_own_precision
+    def forward(self, x: Tensor) -> Tensor:
+        """Real parts of products of powers of ``x``, shape ``(..., in_features)`` to ``(..., out_features)``."""
+        return complex_product_unit(x, self.weight, self.eps)
+
+    def extra_repr(self) -> str:
+        """The sizes, and the settings that differ from the defaults."""
+        return f"in_features={self.in_features}, out_features={self.out_features}{self._settings_repr()}"
+
+
+class ComplexProductUnit2d(_ComplexUnit):
+    """A convolutional layer of complex product units, used like :class:`torch.nn.Conv2d` without a bias.
+
+    Input ``(N, in_channels, H, W)`` or ``(in_channels, H, W)``, output ``(N, out_channels, H', W')`` or
+    ``(out_channels, H', W')``, real and in the layer's floating-point dtype; ``H'`` and ``W'`` as of a convolution.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: number of product units at each position.
+        kernel_size: height and width of the window in pixels.
+        stride: step of the window in pixels.
+        padding: pixels added on each side, each a neutral factor, or ``"same"`` or ``"valid"``.
+        dilation: distance in pixels between the factors of a window.
+        groups: number of blocks that the channels are divided into.
+        eps: as of :class:`ComplexProductUnit`.
+        init_a: as of :class:`ComplexProductUnit`.
+        precision: as of :class:`ComplexProductUnit`.
+        device: where the exponents are made.
+        dtype: their floating-point dtype.
+
+    Raises:
+        ValueError: a size below one, channels that the groups do not divide, or ``eps`` negative or not finite.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int, int],
+        stride: int | tuple[int, int] = 1,
+        padding: int | tuple[int, int] | str = 0,
+        dilation: int | tuple[int, int] = 1,
+        groups: int = 1,
+        *,
+        eps: float = 0.0,
+        init_a: float = 5.0,
+        precision: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        name = type(self).__name__
+        require_window(name, in_channels, out_channels, kernel_size, stride, padding, dilation, groups)
+        kernel = pair(kernel_size)
+        weight = torch.empty(out_channels, in_channels // groups, *kernel, device=device, dtype=dtype)
+        super().__init__(weight, eps, init_a, precision)
+        self.in_channels = in_channels
+        self.out_channels = out_channels
+        self.kernel_size = kernel
+        self.stride = pair(stride)
+        self.padding = padding if isinstance(padding, str) else pair(padding)
+        self.dilation = pair(dilation)
+        self.groups = groups
+
+    @at_own_precision
+    def forward(self, x: Tensor) -> Tensor:
+        """Real parts over windows of ``x``, ``(N, in_channels, H, W)`` to ``(N, out_channels, H', W')``."""
+        return complex_product_unit2d(x, self.weight, self.stride, self.padding, self.dilation, self.groups, self.eps)
+
+    def extra_repr(self) -> str:
+        """The sizes, and the settings that differ from the defaults."""
+        return window_repr(self) + self._settings_repr()
+
+
+def _log_parts(x: Tensor, eps: float) -> tuple[Tensor, ...]:
+    """What the exponents weigh: ``log|x|``, ``[x < 0]`` and, where zeros are not lifted to ``eps``, ``[x = 0]``.
+
+    The logarithm is finite at zero, where the last part stands in for it, and NaN where ``x`` is NaN or infinite.
+    """
+    negative = (x < 0).to(x.dtype)
+    if eps > 0:
+        floor = max(eps, torch.finfo(x.dtype).tiny)  # half precision would round a smaller one to zero
+        return x.abs().clamp(min=floor).log().masked_fill(x.isinf(), torch.nan), negative
+    zero = x == 0
+    log = x.abs().masked_fill(zero, 1.0).log().masked_fill(x.isinf(), torch.nan)
+    return log, negative, zero.to(x.dtype)
+
+
+def _real_exp(z: Tensor, h: Tensor, e: Tensor | None = None) -> Tensor:
+    """``exp(z) * cos(pi * h)`` times the limit ``0 ** e``, which goes into ``z``: ``exp`` could overflow before it."""
+    if e is not None:
+        e = e.detach()
+        z = z - torch.where(e == 0, e, e * torch.inf)
+    half_turns = (h - 2 * (h / 2).round()).abs()  # exact, so that the cosine below is 1, 0 or -1 where h says so
+    half = (z / 2).exp()  # its square may overflow where the product with a small cosine does not
+    return half * torch.sin(math.pi * (0.5 - half_turns)) * half
+
+
+def _require_eps(where: str, eps: float) -> None:
+    if not 0 <= eps < math.inf:  # no math.isfinite: torch.compile can trace a comparison
+        raise ValueError(f"{where}: eps must be finite and not negative, got {eps}; 0 keeps powers of zero")

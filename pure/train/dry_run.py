@@ -1,0 +1,193 @@
+"""What a run would do, before it does it: recipe, data, learning rates, memory, time."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import statistics
+import time
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
+
+from pure.data import DeviceLoader, Splits, Subset
+from pure.recipes import Recipe, sources
+from pure.records import Epoch, Score
+from pure.train.engine import Engine, Stopped
+from pure.train.schedule import learning_rate
+
+__all__ = ["describe", "kept_bytes"]
+
+_STEPS = 6
+"""Steps that are taken.  The first one, in which memory is taken and libraries choose algorithms, is not timed."""
+
+_IMAGES = 256
+"""Training images whose evaluation is timed."""
+
+_KEPT_IMAGES = 2
+"""Images of the small batch on which the memory for the backward pass is measured."""
+
+
+def describe(engine: Engine, title: str, model: str, overrides: Sequence[str]) -> str:
+    """A run in words and figures.
+
+    A few steps are taken to time them, and the network is not good for a training afterwards.  The test set is not
+    looked at.
+
+    Args:
+        engine: at its beginning.
+        title: recipe, network and seed.
+        model: the network's name.
+        overrides: fields of the recipe that are set otherwise than published.
+    """
+    recipe = engine.recipe
+    kept = kept_bytes(engine)  # before the steps, which on CUDA fill the memory that is reported
+    seconds = _seconds(engine)
+    steps = engine.batches * recipe.epochs
+    parts = {
+        f"{title}: {recipe.epochs} epochs of {engine.batches} batches, {steps:,} steps": [],
+        "Recipe": _recipe_lines(recipe, model, overrides),
+        "Data": _data_lines(engine.splits, engine.loader.kind),
+        "Learning rate": _schedule_lines(recipe),
+        "Memory of each device": _memory_lines(engine, kept),
+        "Time on this machine": _time_lines(engine, *seconds),
+    }
+    return "\n".join(line for heading, lines in parts.items() for line in (heading, *(f"  {each}" for each in lines)))
+
+
+def kept_bytes(engine: Engine) -> int:
+    """Bytes that a forward pass of one image keeps for its backward pass, every storage once, without the weights."""
+    images, labels = next(iter(engine.some_batches(1)))
+    images, labels = images[:_KEPT_IMAGES], labels[:_KEPT_IMAGES]
+    weights = {parameter.untyped_storage().data_ptr() for parameter in engine.network.parameters()}
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    engine.network.train()
+    with saved_tensors_hooks(keep, lambda tensor: tensor), torch.compiler.set_stance("force_eager"):
+        loss = engine.loss(engine.network, images, labels)
+    del loss  # until here nothing was freed, so that no address was used twice
+    return sum(kept.values()) // len(images)
+
+
+def _recipe_lines(recipe: Recipe, model: str, overrides: Sequence[str]) -> list[str]:
+    known = sources(recipe.name, model)
+    lines = []
+    for field in Recipe.model_fields:
+        if field in ("name", "family"):
+            continue
+        source = "set otherwise than published" if field in overrides else known.get(field, "the default")
+        lines.append(f"{field:16} {getattr(recipe, field)!s:24} {source}")
+    return lines
+
+
+def _data_lines(splits: Splits, loader: str) -> list[str]:
+    held_out = f"{len(splits.validation):,} to validate" if splits.validation is not None else "none to validate"
+    shape = " x ".join(map(str, splits.train.shape)) if splits.train.shape is not None else "of several sizes"
+    kept = {"device": "kept on the device", "workers": "read by worker processes"}[loader]
+    return [
+        f"{splits.name}{', simulated' if splits.synthetic else ''}: {len(splits.train):,} images to train, "
+        f"{held_out}, {len(splits.test):,} to test",
+        f"{len(splits.classes)} classes; images {shape}, {kept}",
+    ]
+
+
+def _schedule_lines(recipe: Recipe) -> list[str]:
+    lines = []
+    if recipe.warmup_lr is not None:
+        error = f"{100 * recipe.warmup_error:g} %"
+        lines.append(f"{recipe.warmup_lr:g} until the training error of an epoch is below {error}, then:")
+    if recipe.schedule == "plateau":
+        wait = f"{recipe.patience} epochs in a row without a lower validation loss"
+        return [*lines, f"{recipe.lr:g}, times {recipe.gamma:g} behind {wait}"]
+    epoch = Epoch(lr=0.0, train=Score(loss=0.0, accuracy=1.0), train_s=0.0, validation_s=0.0)  # ends any warm-up
+    plain = recipe.model_copy(update={"warmup_lr": None})
+    rates = [learning_rate(plain, [epoch] * done) for done in range(recipe.epochs)]
+    for rate, group in itertools.groupby(range(recipe.epochs), key=rates.__getitem__):
+        numbers = list(group)
+        lines.append(f"{rate:g} in epochs {numbers[0] + 1} to {numbers[-1] + 1}")
+    return lines
+
+
+def _memory_lines(engine: Engine, kept: int) -> list[str]:
+    """What a step needs, worked out; on CUDA also what the steps took."""
+    recipe, device = engine.recipe, engine.group.device
+    weights = sum(tensor.nbytes for tensor in engine.network.state_dict().values())
+    trained = sum(parameter.nbytes for parameter in engine.network.parameters())
+    at_once = engine.group.part_size(recipe.batch_size, recipe.micro_batches)
+    images = engine.loader.images.nbytes if isinstance(engine.loader, DeviceLoader) else 0
+    selected = weights if recipe.selection != "last" else 0
+    parts = {
+        "weights and statistics": weights,
+        "gradients": trained,
+        "momentum": trained,
+        f"kept for the backward pass of {at_once} images": kept * at_once,
+        "training images": images,
+    }
+    lines = [f"{_size(size):>10}  {name}" for name, size in parts.items() if size]
+    lines.append(f"{_size(sum(parts.values())):>10}  together, without the library's own and what passes by")
+    if device.type == "cuda":
+        lines.append(f"{_size(torch.cuda.max_memory_allocated(device)):>10}  taken at most in {_STEPS} steps")
+    checkpoint = weights + trained + selected
+    lines.append(f"{_size(2 * checkpoint):>10}  on the disk, for two checkpoints")
+    return lines
+
+
+def _seconds(engine: Engine) -> tuple[float, float]:
+    """Seconds of a step, and of the evaluation of one image."""
+    ticks = [time.perf_counter()]
+
+    def tick() -> None:
+        if engine.group.device.type == "cuda":
+            torch.cuda.synchronize(engine.group.device)
+        ticks.append(time.perf_counter())
+
+    def enough() -> bool:
+        return len(ticks) >= _STEPS  # asked before a step, for what is behind it
+
+    with contextlib.suppress(Stopped):
+        engine.run(enough, tick, lambda: None)
+    steps = [end - start for start, end in itertools.pairwise(ticks)]
+    number = min(_IMAGES, len(engine.splits.train))
+    some = Subset(engine.splits.train, torch.linspace(0, len(engine.splits.train) - 1, number).long())
+    clock = time.perf_counter()
+    engine.measure(engine.network, some, engine.recipe.protocols[0])
+    return statistics.median(steps[1:] or steps), (time.perf_counter() - clock) / number
+
+
+def _time_lines(engine: Engine, step: float, image: float) -> list[str]:
+    recipe, splits = engine.recipe, engine.splits
+    training = step * engine.batches * recipe.epochs
+    validation = image * len(splits.validation or ()) * recipe.epochs
+    tests = len(recipe.protocols) + (recipe.noise_scale is not None)
+    test = image * len(splits.test) * tests
+    return [
+        f"{_duration(training):>10}  training: {1000 * step:.1f} ms a step, {recipe.batch_size / step:,.0f} images/s",
+        f"{_duration(validation):>10}  validation",
+        f"{_duration(test):>10}  {tests} {'test' if tests == 1 else 'tests'}, at the speed of the first protocol",
+        f"{_duration(training + validation + test):>10}  together",
+    ]
+
+
+def _size(number: int) -> str:
+    """Bytes as a reader wants them."""
+    value, unit = float(number), "B"
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000 or unit == "GB":
+            break
+        value /= 1000
+    return f"{value:.0f} B" if unit == "B" else f"{value:.1f} {unit}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.1f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60:02} min" if minutes >= 60 else f"{minutes} min"

@@ -1,0 +1,355 @@
+"""What a network answers to test images, shown as :mod:`pure.data.protocols` names it, and what that is worth."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any, NamedTuple, cast
+
+import torch
+import torch.distributed
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from torchmetrics import SumMetric
+from torchmetrics.classification import MulticlassConfusionMatrix, MulticlassStatScores
+from tqdm import tqdm
+
+from pure.data.images import Images, ImageSet
+from pure.data.protocols import PROTOCOLS, Protocol
+from pure.data.splits import Splits
+
+__all__ = ["Measures", "Predictions", "Views", "evaluate", "measure", "predict"]
+
+
+class Predictions(NamedTuple):
+    """What a network answers.
+
+    Attributes:
+        scores: shape ``(n, classes)``, float32, on the CPU: logits, or where views were averaged, the logarithm of the
+            mean softmax output.  The softmax of either is the predicted distribution, so cross-entropy and argmax apply
+            to both.
+        labels: shape ``(n,)``, int64.
+    """
+
+    scores: Tensor
+    labels: Tensor
+
+
+def evaluate(
+    network: nn.Module,
+    images: Images,
+    statistics: tuple[Tensor, Tensor],
+    protocol: Protocol | str = "whole",
+    device: torch.device | str | None = None,
+    *,
+    batch_size: int = 256,
+    dtype: torch.dtype | None = None,
+    workers: int | None = None,
+    progress: bool | None = None,
+    rank: int = 0,
+    world_size: int = 1,
+) -> Predictions:
+    """The scores of a network in evaluation mode; the network's own modes are restored.
+
+    With several ranks each takes every ``world_size``-th image from its own on: none twice, none added, whether the
+    number divides or not.  No rank waits for another.
+
+    Args:
+        network: maps normalised images ``(N, C, H, W)`` to logits.  ``multi-scale`` needs one that ends in an average
+            pool ``avgpool`` over the whole map and a linear ``fc``, as those of :mod:`pure.models` and torchvision's
+            ResNets do.
+        images: the set.
+        statistics: mean and standard deviation of each channel in grey levels, shape ``(C,)`` each; a constant channel
+            is only centred.
+        protocol: as above.
+        device: where the network is and the scores are computed; by default where its parameters are.
+        batch_size: images of the crop's (or the smallest) size that are shown at once; of larger ones fewer, in
+            proportion to their area.
+        dtype: floating-point type of autocast, such as ``torch.bfloat16``; None computes in the network's own.
+        workers: processes that read and resize; by default none for images in memory, else one for each processor.
+        progress: whether to show a bar; by default only on a terminal.
+        rank: the number of this process.
+        world_size: number of processes.
+
+    Returns:
+        Scores and labels of the rows ``rank, rank + world_size, ...``, in this order.
+
+    Raises:
+        ValueError: an unknown protocol, an empty set, a batch size below one, a rank outside the world; multi-scale on
+            a network of another form.
+    """
+    protocol = Protocol.parse(protocol) if isinstance(protocol, str) else protocol
+    if len(images) == 0 or batch_size < 1 or not 0 <= rank < world_size:
+        raise ValueError(
+            "expected images, a batch size of at least 1 and a rank below the number of processes, got "
+            f"{len(images)} images, batch_size={batch_size}, rank={rank}, world_size={world_size}"
+        )
+    network = _without_exchange(network)
+    device = next(network.parameters()).device if device is None else torch.device(device)
+    rows = torch.arange(rank, len(images), world_size)
+    shown = rows if len(rows) else torch.tensor([0])  # a rank without images still has to know the number of classes
+    mean, std = (each.to(device, torch.float32).view(-1, 1, 1) for each in statistics)
+    std = torch.where(std > 0, std, 1.0)
+    batches = DataLoader(
+        Views(images, shown, protocol),
+        _read_at_once(protocol, batch_size),
+        num_workers=_default_workers(images, len(shown)) if workers is None else workers,
+        collate_fn=_as_it_is,
+        pin_memory=device.type == "cuda",
+    )
+    autocast = torch.autocast(device.type, dtype) if dtype is not None else nullcontext()
+    bar = tqdm(
+        total=len(shown),
+        desc=f"evaluate {protocol}",
+        unit="image",
+        leave=False,
+        disable=None if progress is None else not progress,
+    )
+    scores = []
+    with bar, torch.inference_mode(), autocast, _evaluation_mode(network):
+        convolutional = protocol.kind == "multi-scale"
+        with _fully_convolutional(network, protocol.sizes, mean) if convolutional else nullcontext(network) as form:
+            for number, groups in batches:
+                scores.append(_scores(form, number, groups, protocol, batch_size, mean, std).cpu())
+                bar.update(number)
+    return Predictions(torch.cat(scores)[: len(rows)], images.labels[rows])
+
+
+def predict(network: nn.Module, splits: Splits, subset: Images, protocol: str = "whole") -> Tensor:
+    """What a network in evaluation mode says of images, on the network's device.
+
+    Args:
+        network: maps normalised images ``(N, C, H, W)`` to logits.
+        splits: whose training set gives mean and deviation for the normalisation.
+        subset: the images.
+        protocol: how they are shown, as :mod:`pure.data.protocols` names it.
+
+    Returns:
+        Scores ``(N, classes)``, on the CPU: logits, or logarithms of mean softmax outputs.
+    """
+    return evaluate(network, subset, splits.statistics, protocol, progress=False).scores
+
+
+Groups = list[tuple[Tensor, Tensor]]
+"""Views of one shape, ``(m, C, h, w)``, each group with the numbers of their images in the batch, ``(m,)``."""
+
+
+def _scores(
+    network: nn.Module, number: int, groups: Groups, protocol: Protocol, batch_size: int, mean: Tensor, std: Tensor
+) -> Tensor:
+    """Scores of a batch of ``number`` images, ``(number, classes)``, from all of their views."""
+    total: Tensor | None = None
+    for owners, views in groups:
+        at_once = _shown_at_once(views, protocol, batch_size)
+        for some, part in zip(owners.split(at_once), views.split(at_once), strict=True):
+            pixels = (part.to(mean.device, non_blocking=True).float() - mean) / std
+            rows = some.to(mean.device)
+            for shown in (pixels, pixels.flip(-1)) if protocol.mirrored else (pixels,):
+                logits: Tensor = network(shown).float()
+                if total is None:
+                    total = logits.new_full((number, logits.shape[1]), -torch.inf)
+                # The sum of the softmax outputs, as a logarithm; with a single view the logits themselves.
+                total[rows] = torch.logaddexp(total[rows], logits.log_softmax(1) if protocol.mirrored else logits)
+    assert total is not None
+    views_of_each = sum(len(owners) for owners, _ in groups) // number * (2 if protocol.mirrored else 1)
+    return total - math.log(views_of_each)
+
+
+def _read_at_once(protocol: Protocol, batch_size: int) -> int:
+    """How many images are read at once: with all their views they take about the memory of two batches, or of one."""
+    if protocol.kind == "ten-crop":
+        return -(-2 * batch_size // 5)
+    if protocol.kind == "multi-scale":
+        return min(batch_size, -(-2 * batch_size * min(protocol.sizes) ** 2 // sum(size**2 for size in protocol.sizes)))
+    return batch_size
+
+
+def _shown_at_once(views: Tensor, protocol: Protocol, batch_size: int) -> int:
+    """How many views are shown at once: of larger ones fewer, in the same memory."""
+    if not protocol.sizes:
+        return batch_size
+    return max(1, batch_size * min(protocol.sizes) ** 2 // (views.shape[-2] * views.shape[-1]))
+
+
+class Views(Dataset[Any]):
+    """Batches of views for a :class:`DataLoader`, made where the images are read, in its workers."""
+
+    def __init__(self, images: Images, rows: Tensor, protocol: Protocol) -> None:
+        self.images, self.rows, self.protocol = images, rows, protocol
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitems__(self, positions: list[int]) -> tuple[int, Groups]:
+        """The number of the images, and their views by shape."""
+        groups: dict[tuple[int, torch.Size], Groups] = {}
+        for owners, images in self._read(self.rows[positions]):
+            for number, view in enumerate(self.protocol.views(images)):
+                groups.setdefault((number, view.shape[1:]), []).append((owners, view))
+        joined = [tuple(map(torch.cat, zip(*group, strict=True))) for group in groups.values()]
+        return len(positions), cast(Groups, joined)
+
+    def _read(self, rows: Tensor) -> Groups:
+        """The images, those of one shape together: at once where they are in memory or can be read at once."""
+        owners = torch.arange(len(rows))
+        if hasattr(self.images, "read") and self.images.shape is not None:
+            return [(owners, self.images.read(rows))]
+        by_shape: dict[torch.Size, list[tuple[int, Tensor]]] = {}
+        for owner, row in enumerate(rows.tolist()):
+            image, _ = self.images[row]
+            by_shape.setdefault(image.shape, []).append((owner, image))
+        return [
+            (torch.tensor([owner for owner, _ in group]), torch.stack([image for _, image in group]))
+            for group in by_shape.values()
+        ]
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch  # a function with a name, since workers that are not forked receive it pickled
+
+
+def _default_workers(images: Images, number: int) -> int:
+    """None where there is nothing to decode, or too little for processes to be worth their start."""
+    if isinstance(images, ImageSet) or number < 1024:
+        return 0
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(8, processors // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+
+
+def _without_exchange(network: nn.Module) -> nn.Module:
+    """The network without DDP, whose call replaces the buffers by those of rank 0 and waits for all ranks."""
+    inner = getattr(network, "_orig_mod", network)  # of torch.compile
+    return cast(nn.Module, inner.module) if isinstance(inner, nn.parallel.DistributedDataParallel) else network
+
+
+@contextmanager
+def _evaluation_mode(network: nn.Module) -> Iterator[None]:
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+@contextmanager
+def _fully_convolutional(network: nn.Module, sizes: Sequence[int], mean: Tensor) -> Iterator[nn.Module]:
+    """The network on images of any size: its pool and classifier slide over the map, and the logits are averaged.
+
+    The window is the map that an image of the training size gives, 7 x 7 for 224 x 224, on which nothing changes.  The
+    classifier is linear: the mean of its logits over the positions of the window is what it gives for the mean of the
+    pooled windows, so only the pool has to be another.  It is not the pool over the whole map: what lies near the
+    border is in fewer windows, and counts less.
+    """
+    network = cast(nn.Module, getattr(network, "_orig_mod", network))  # compiled, it would be compiled for each shape
+    pool, classifier = getattr(network, "avgpool", None), getattr(network, "fc", None)
+    if (
+        not isinstance(pool, nn.AdaptiveAvgPool2d)
+        or pool.output_size not in (1, (1, 1))
+        or not isinstance(classifier, nn.Linear)
+    ):
+        raise ValueError(
+            "multi-scale needs a network that ends in an average pool over the whole map, `avgpool`, and a linear "
+            f"layer, `fc`; {type(network).__name__} does not; use another protocol ({', '.join(PROTOCOLS)})"
+        )
+    window: list[tuple[int, int]] = []
+
+    def slide(_: nn.Module, inputs: tuple[Tensor], __: Tensor) -> Tensor:
+        (features,) = inputs  # (N, C, H, W)
+        if not window:
+            window.append((features.shape[-2], features.shape[-1]))
+        return F.avg_pool2d(features, window[0], stride=1).mean((-2, -1), keepdim=True)  # (N, C, 1, 1)
+
+    hook = pool.register_forward_hook(slide)
+    try:
+        network(torch.zeros(1, len(mean), min(sizes), min(sizes), device=mean.device))  # its map is the window
+        yield network
+    finally:
+        hook.remove()
+
+
+_IGNORED = -1
+"""A label that counts nowhere."""
+
+
+@dataclass(frozen=True, eq=False)
+class Measures:
+    """What predictions are worth.
+
+    Attributes:
+        loss: mean cross-entropy in nats; not finite where a score is not.
+        top1: share of the images whose class has the highest score.
+        top5: share of those whose class is among the five highest; None for five classes or fewer, where that is no
+            feat.
+        confusion: number of images by true class (rows) and predicted class (columns), ``(classes, classes)``, int64.
+        predicted: the class with the highest score of each image that was given, on this rank, ``(n,)``, int64.
+        samples: number of images.
+        not_finite: number of images with a score that is not finite.
+    """
+
+    loss: float
+    top1: float
+    top5: float | None
+    confusion: Tensor
+    predicted: Tensor
+    samples: int
+    not_finite: int
+
+
+def measure(scores: Tensor, labels: Tensor, *, synchronise: bool = False) -> Measures:
+    """Loss, accuracy and confusion of predictions.
+
+    Args:
+        scores: shape ``(n, classes)``, as :class:`Predictions` has them.
+        labels: shape ``(n,)``, from 0 to ``classes - 1``.
+        synchronise: put the predictions of all ranks of ``torch.distributed`` together, each image with the same
+            weight however many a rank has; all of them must call it, and all get the same answer.
+
+    Raises:
+        ValueError: shapes that do not fit each other, or no image (on all ranks together).
+    """
+    if scores.ndim != 2 or labels.shape != scores.shape[:1]:
+        raise ValueError(
+            f"expected scores (n, classes) and labels (n,), got shapes {tuple(scores.shape)} and {tuple(labels.shape)}"
+        )
+    classes = scores.shape[1]
+    predicted = scores.argmax(1).cpu()
+    if len(labels) == 0:  # a rank without images still takes part, with a row that nothing counts
+        scores, labels = scores.new_zeros(1, classes), labels.new_full((1,), _IGNORED)
+    if synchronise and torch.distributed.get_backend() == "nccl":
+        scores, labels = scores.cuda(), labels.cuda()  # it exchanges nothing else
+    settings: dict[str, Any] = {"sync_on_compute": synchronise}
+    confusion = MulticlassConfusionMatrix(classes, ignore_index=_IGNORED, **settings)
+    # Accuracy as the numbers that it is the quotient of: exact, where MulticlassAccuracy rounds to float32.
+    hits = {
+        k: MulticlassStatScores(classes, top_k=k, average="micro", ignore_index=_IGNORED, **settings)
+        for k in (1, 5)
+        if k == 1 or classes > k
+    }
+    # Sums, since MeanMetric either drops what is not finite or, told not to, forgets its weights.
+    loss, not_finite = (SumMetric(nan_strategy="disable", **settings).to(scores.device) for _ in range(2))
+    for sums in (loss, not_finite):
+        sums.set_dtype(torch.float64)  # last, since a move to a device sets it back
+    losses = F.cross_entropy(scores.double(), labels, reduction="none", ignore_index=_IGNORED)
+    for metric in (confusion, *hits.values()):
+        metric.to(scores.device).update(scores, labels)
+    loss.update(losses)
+    not_finite.update(~torch.isfinite(scores).all(1))
+    matrix = confusion.compute().cpu()
+    if (samples := int(matrix.sum())) == 0:
+        raise ValueError("expected predictions of at least one image, got none")
+    shares = {k: int(metric.compute()[0]) / samples for k, metric in hits.items()}  # its first value: true positives
+    return Measures(
+        loss=float(loss.compute()) / samples,
+        top1=shares[1],
+        top5=shares.get(5),
+        confusion=matrix,
+        predicted=predicted,
+        samples=samples,
+        not_finite=int(not_finite.compute()),
+    )

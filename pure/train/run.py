@@ -1,0 +1,476 @@
+"""A run: a training with its folder, where it begins, what it saves meanwhile, and what it leaves.
+
+A folder holds checkpoints while the run goes on, and weights and record when it is finished; the record is written
+last, so its existence is what tells.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import io
+import json
+import logging
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from pure.data import Splits
+from pure.data.images import Images
+from pure.data.noise import poisson
+from pure.data.storage.files import write_atomically
+from pure.models import create_model
+from pure.nn.units import ProductUnit, ProductUnit2d
+from pure.recipes import Recipe, get_recipe
+from pure.records import (
+    RECORD_NAME,
+    DataSummary,
+    Divergence,
+    Environment,
+    Epoch,
+    Evaluation,
+    ModelSummary,
+    Resources,
+    RunRecord,
+    Times,
+    load,
+    pack_classes,
+)
+from pure.train.checkpoint import CheckpointError, Checkpoints, ForeignCheckpointError
+from pure.train.distributed import Group
+from pure.train.engine import Diverged, Engine, Stopped, require_validation, score
+from pure.train.interruption import Interrupted, StopRequest
+from pure.train.monitor import is_absurd
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
+
+__all__ = [
+    "WEIGHTS_NAME",
+    "Asked",
+    "Run",
+    "RunStopped",
+    "changed_recipe",
+    "create",
+    "finished",
+    "require_folder",
+    "thresholds",
+]
+
+WEIGHTS_NAME = "weights.pt"
+
+_LARGEST_CONFUSION = 100
+"""Classes up to which a record holds the confusion matrix, the predictions and the labels of the test set."""
+
+_log = logging.getLogger("pure.train")
+
+
+class RunStopped(Exception):
+    """A run was stopped by a signal or by the clock; its folder holds a checkpoint, and the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What :func:`fit` is asked for, as far as it decides what comes out."""
+
+    recipe: Recipe
+    overrides: tuple[str, ...]
+    model: str
+    model_options: dict[str, Any]
+    seed: int
+    deterministic: bool
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise ValueError(f"a seed is a whole number from 0, got {self.seed}")
+
+    @property
+    def title(self) -> str:
+        """Recipe, network and seed."""
+        return f"{self.recipe.name} {self.model} seed {self.seed}"
+
+    def identity(self, fingerprint: str) -> dict[str, str | int]:
+        """What tells one run from another, field by field.  Neither the machine nor the number of devices does."""
+        values = json.loads(self.recipe.model_dump_json())
+        return {
+            **{f"recipe.{field}": json.dumps(value, sort_keys=True) for field, value in values.items()},
+            "model": self.model,
+            "model_options": json.dumps(self.model_options, sort_keys=True, default=str),
+            "seed": self.seed,
+            "deterministic": self.deterministic,
+            "data": fingerprint,
+        }
+
+
+def changed_recipe(
+    name: str, model: str, overrides: Mapping[str, Any] | None, data_options: Mapping[str, Any] | None
+) -> tuple[Recipe, tuple[str, ...]]:
+    """The recipe with its overrides, and the names of those that differ from what is published."""
+    changes = dict(overrides or {})
+    if data_options:
+        changes["data_options"] = {**changes.get("data_options", {}), **data_options}
+    published, plan = get_recipe(name, model), get_recipe(name, model, **changes)
+    return plan, tuple(sorted(field for field in changes if getattr(plan, field) != getattr(published, field)))
+
+
+def require_folder(folder: Path, resume: bool, overwrite: bool) -> None:
+    """Refuse a folder that is none, or that holds what nobody gave leave to touch."""
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f"{folder} is a file; --out (out=) takes a folder")
+    if resume or overwrite:
+        return
+    if (folder / RECORD_NAME).exists():
+        raise FileExistsError(
+            f"{folder} already holds a finished record; choose another folder, or give --overwrite (overwrite=True) "
+            "to replace it"
+        )
+    if Checkpoints(folder, {}).exist():
+        raise FileExistsError(
+            f"{folder} holds an unfinished run; give --resume (resume=True) to go on with it, or --overwrite "
+            "(overwrite=True) to start anew"
+        )
+
+
+def finished(folder: Path, asked: Asked) -> RunRecord:
+    """The record of a finished run, if it is the one that is asked for."""
+    record = load(folder / RECORD_NAME)
+    found = Asked(
+        record.recipe,
+        record.overrides,
+        record.model.name,
+        record.model.options,
+        record.seed,
+        record.deterministic,
+    ).identity("")
+    # Through a summary, since a record holds lists as tuples.
+    summary = ModelSummary(name=asked.model, options=asked.model_options, parameters=record.model.parameters)
+    wanted = {**asked.identity(""), "model_options": json.dumps(summary.options, sort_keys=True)}
+    differing = sorted(field for field in wanted if wanted[field] != found.get(field))
+    if differing:
+        raise ValueError(
+            f"{folder} holds the finished record of another run: {', '.join(differing)} differ; choose another folder, "
+            "or give --overwrite (overwrite=True) to replace it"
+        )
+    Checkpoints(folder, {}).clear()  # the run was killed before it did
+    return record
+
+
+class Run:
+    """A training with its folder: where it begins, what it saves, what it leaves."""
+
+    def __init__(self, asked: Asked, splits: Splits, group: Group, folder: Path | None, progress: bool | None) -> None:
+        self.asked, self.group, self.folder = asked, group, folder
+        self.progress = progress if group.is_main else False
+        require_validation(splits, asked.recipe)
+        torch.manual_seed(asked.seed)
+        network = create(asked.model, splits, asked.model_options).to(group.device)
+        parameters = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
+        # What a record would refuse is refused before the training, not behind it.
+        self.summary = ModelSummary(name=asked.model, options=asked.model_options, parameters=parameters)
+        self.engine = Engine(network, splits, asked.recipe, asked.seed, group, progress)
+        self.checkpoints = Checkpoints(folder, asked.identity(splits.fingerprint)) if folder is not None else None
+        self.environment = Environment.current(group.device)  # now: the checkout may be another when the training ends
+        self.started = datetime.now(UTC)
+        self.interruptions = 0
+        self.peak_memory = 0
+        self._before_s, self._clock = 0.0, time.perf_counter()
+        if group.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(group.device)
+
+    @property
+    def total_s(self) -> float:
+        """Seconds that the run has taken until now, interruptions left out."""
+        return self._before_s + time.perf_counter() - self._clock
+
+    # Checkpoints
+
+    def begin(self, resume: bool, overwrite: bool) -> None:
+        """Start anew, or go on from the checkpoint that the folder holds, if it does."""
+        if self.folder is None or self.checkpoints is None:
+            return
+        state = None
+        if self.group.is_main:
+            state = self._found(self.folder, self.checkpoints, overwrite) if resume else None
+            if state is None:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                self.checkpoints.clear()
+        state = self.group.share(state)
+        if state is not None:
+            try:
+                self.engine.restore(state["engine"])
+            except (KeyError, RuntimeError, ValueError) as error:
+                raise CheckpointError(
+                    f"the checkpoint in {self.folder} is of another version of this package, and the training cannot "
+                    f"go on from it; give --overwrite (overwrite=True) to start anew: {error}"
+                ) from None
+            self.started = datetime.fromisoformat(state["started"])
+            self.interruptions = state["interruptions"] + 1
+            self.peak_memory = state["peak_memory"]
+            self._before_s = state["total_s"]
+
+    def _found(self, folder: Path, checkpoints: Checkpoints, overwrite: bool) -> dict[str, Any] | None:
+        """The state to go on from, if there is one."""
+        try:
+            state, refused = checkpoints.load()
+        except ForeignCheckpointError as error:
+            if not overwrite:
+                raise
+            state, refused = None, [str(error)]
+        for message in refused:
+            _log.warning("%s: %s", self.asked.title, message)
+        if state is None:
+            if refused:
+                _log.warning("%s: starting anew", self.asked.title)
+            return None
+        if _is_finished(folder, state["started"]):
+            return None
+        before = Environment.model_validate_json(state["environment"])
+        changed = ", ".join(field for field, value in before if value != getattr(self.environment, field))
+        if changed and overwrite:
+            _log.warning("%s: starting anew, since %s differ from those of the checkpoint", self.asked.title, changed)
+            return None
+        if changed:
+            _log.warning(
+                "%s: goes on, though %s differ from those of the checkpoint: the record may not be that of an "
+                "undisturbed run",
+                self.asked.title,
+                changed,
+            )
+        return state
+
+    def save(self) -> bool:
+        """Write a checkpoint.  Returns whether that was possible; every rank must call it."""
+        if self.checkpoints is None:
+            return False
+        state = {
+            "engine": self.engine.state(),
+            "started": self.started.isoformat(),
+            "interruptions": self.interruptions,
+            "peak_memory": self._peak_memory(),
+            "total_s": self.total_s,
+            "environment": self.environment.model_dump_json(),
+        }
+        try:
+            if self.group.is_main:
+                self.checkpoints.save(state)
+        except OSError as error:
+            _log.warning(
+                "%s: no checkpoint %s: %s; the one before stays", self.asked.title, self.engine.position, error
+            )
+            return False
+        return True
+
+    # Training and test
+
+    def train(self, stop: StopRequest, write_scalars: Callable[[int, Epoch], None] | None) -> Divergence | None:
+        """Train to the end, or to where the training diverges.
+
+        Raises:
+            RunStopped: on request.
+        """
+        engine = self.engine
+        bar = tqdm(
+            total=engine.batches * engine.recipe.epochs,
+            initial=engine.done,
+            desc=self.asked.title,
+            unit="batch",
+            disable=None if self.progress is None else not self.progress,
+        )
+
+        def on_epoch() -> None:
+            epoch = engine.epochs[-1]
+            bar.set_postfix(_postfix(epoch, len(engine.epochs)))
+            if write_scalars is not None and self.group.is_main:
+                write_scalars(len(engine.epochs), epoch)
+            self.save()
+
+        try:
+            with bar:
+                engine.run(stop, bar.update, on_epoch, self._interruptible(stop))
+        except Diverged as diverged:
+            return diverged.divergence
+        except (Stopped, Interrupted):
+            saved = self.save() or not self.group.is_main
+            where = f"stopped {engine.position}" if saved else "stopped without a new checkpoint"
+            raise self._stopped(stop, where) from None
+        return None
+
+    def _interruptible(self, stop: StopRequest) -> Callable[[], contextlib.AbstractContextManager[None]]:
+        """What evaluations are made in: a signal breaks them off, where no other rank would wait for this one."""
+        return stop.interruptible if self.group.world_size == 1 else contextlib.nullcontext
+
+    def _stopped(self, stop: StopRequest, where: str) -> RunStopped:
+        reason = stop.reason or "another process was asked to"
+        return RunStopped(f"{self.asked.title}: {reason}; {where}; give --resume (resume=True) to go on")
+
+    def finish(self, divergence: Divergence | None, stop: StopRequest) -> RunRecord:
+        """Test, and leave weights and record.
+
+        Raises:
+            RunStopped: by a signal in the test, which is made anew when the run goes on from the last checkpoint.
+        """
+        asked, engine = self.asked, self.engine
+        selected = engine.select() if divergence is None else None
+        tests: dict[str, Any] = {"test": None}
+        if divergence is None:
+            try:
+                with self._interruptible(stop)():
+                    tests = _test(engine)
+            except Interrupted:
+                raise self._stopped(stop, "stopped in the test") from None
+        weights = _serialise(engine.network)
+        record = RunRecord(
+            recipe=asked.recipe,
+            overrides=asked.overrides,
+            model=self.summary,
+            seed=asked.seed,
+            deterministic=asked.deterministic,
+            data=_summarise(engine.splits),
+            epochs=tuple(engine.epochs),
+            selected=selected,
+            divergence=divergence,
+            **tests,
+            thresholds=thresholds(engine.network),
+            times=Times(
+                started=self.started,
+                train_s=engine.trained_s,
+                total_s=self.total_s,
+                interruptions=self.interruptions,
+            ),
+            resources=self._resources(),
+            environment=self.environment,
+            weights_sha256=hashlib.sha256(weights).hexdigest(),
+        )
+        if self.folder is not None and self.checkpoints is not None and self.group.is_main:
+            (self.folder / RECORD_NAME).unlink(missing_ok=True)  # an old record never stands beside new weights
+            write_atomically(self.folder / WEIGHTS_NAME, weights)
+            record.write(self.folder / RECORD_NAME)  # its existence says that the run is finished
+            self.checkpoints.clear()
+        return record
+
+    def _resources(self) -> Resources:
+        engine = self.engine
+        images = len(engine.splits.train)
+        rates = [images / epoch.train_s for epoch in engine.epochs]
+        if not rates and engine.batch:  # diverged in the first epoch
+            rates = [engine.batch * engine.recipe.batch_size / engine.train_s]
+        return Resources(
+            throughput=statistics.median(rates or [0.0]),
+            peak_memory=self._peak_memory(),
+            loader=engine.loader.kind,
+            devices=self.group.world_size,
+        )
+
+    def _peak_memory(self) -> int:
+        """Most bytes that were taken on one device since the start; every rank must call it."""
+        gathered = self.group.gather(torch.tensor([_peak_memory(self.group.device)]))
+        return max(self.peak_memory, int(gathered.max()) if gathered is not None else 0)
+
+
+def _is_finished(folder: Path, started: str) -> bool:
+    """Whether the folder holds the record of the run that began then: it was killed before it removed checkpoints."""
+    try:
+        return load(folder / RECORD_NAME).times.started.isoformat() == started
+    except (FileNotFoundError, ValueError):
+        return False
+
+
+def create(model: str, splits: Splits, options: Mapping[str, Any]) -> nn.Module:
+    """A network by name for the classes and channels of a data set."""
+    channels = splits.train[0][0].shape[0]
+    return create_model(model, len(splits.classes), channels, **options)
+
+
+def _test(engine: Engine) -> dict[str, Any]:
+    """The one look at the test set, as fields of a record.
+
+    By the first protocol on the images as they are and, if the recipe has noise, under each scale of it; then by the
+    other protocols.
+    """
+    recipe, splits = engine.recipe, engine.splits
+    reestimated = functools.cache(engine.reestimated)
+
+    def evaluation(images: Images, protocol: str, noise_scale: float | None = None) -> Evaluation:
+        found = engine.measure(engine.network, images, protocol)
+        twin = reestimated() if is_absurd(found.loss, len(splits.classes)) else None
+        small = len(splits.classes) <= _LARGEST_CONFUSION
+        return Evaluation(
+            **score(found).model_dump(),
+            protocol=protocol,
+            confusion=tuple(map(tuple, found.confusion.tolist())) if small else None,
+            predictions=pack_classes(found.predicted) if small else None,
+            noise_scale=noise_scale,
+            reestimated=score(engine.measure(twin, images, protocol)) if twin is not None else None,
+        )
+
+    def under_noise(scale: float) -> Evaluation:
+        return evaluation(poisson(splits.test, scale, recipe.noise_seed, splits.white), first, scale)
+
+    first, *others = recipe.protocols
+    return {
+        "test": evaluation(splits.test, first),
+        "noisy": None if recipe.noise_scale is None else under_noise(recipe.noise_scale),
+        "noise_curve": tuple(map(under_noise, recipe.noise_curve)),
+        "protocols": tuple(evaluation(splits.test, protocol) for protocol in others),
+    }
+
+
+def _summarise(splits: Splits) -> DataSummary:
+    mean, std = (tuple(values.tolist()) for values in splits.statistics)
+    return DataSummary(
+        name=splits.name,
+        classes=splits.classes,
+        train=len(splits.train),
+        validation=len(splits.validation) if splits.validation is not None else 0,
+        test=len(splits.test),
+        fingerprint=splits.fingerprint,
+        mean=mean,
+        std=std,
+        synthetic=splits.synthetic,
+        test_labels=pack_classes(splits.test.labels) if len(splits.classes) <= _LARGEST_CONFUSION else None,
+    )
+
+
+def _serialise(network: nn.Module) -> bytes:
+    buffer = io.BytesIO()
+    torch.save({name: tensor.cpu() for name, tensor in network.state_dict().items()}, buffer)
+    return buffer.getvalue()
+
+
+def _postfix(epoch: Epoch, number: int) -> dict[str, str]:
+    shown = {"epoch": str(number), "loss": f"{epoch.train.loss:.3f}"}
+    if epoch.validation is not None:
+        shown["validation"] = f"{100 * epoch.validation.accuracy:.1f} %"
+    return shown
+
+
+def _peak_memory(device: torch.device) -> int:
+    """Bytes: of tensors on CUDA, of the process elsewhere; 0 where the system does not tell."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    if resource is None:
+        return 0
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def thresholds(network: nn.Module) -> dict[str, float | tuple[float, ...]]:
+    """The threshold of every product unit of a network by name: one value, or one for each channel."""
+    values: dict[str, float | tuple[float, ...]] = {}
+    for name, module in network.named_modules():
+        if isinstance(module, (ProductUnit, ProductUnit2d)):  # the stabilised units are among them
+            tau = module.threshold.detach().cpu().tolist()
+            values[name] = tuple(tau) if isinstance(tau, list) else tau
+    return values
