@@ -129,7 +129,7 @@ class SplitFile:
         path: the file.
         name: the data set and its variant.
         fingerprint: :attr:`Splits.fingerprint`.
-        digest: :attr:`Images.digest` of each part.
+        digest: :attr:`pure.data.images.Images.digest` of each part.
         mean: shape ``(C,)``, grey levels.
         std: shape ``(C,)``, grey levels.
         rows: of each part, the rows of the source; None if the data set comes divided.

@@ -95,7 +95,7 @@ def test_held_out_images_are_stratified_and_seeded(tmp_path: Path) -> None:
 
 
 def test_by_default_five_thousand_are_held_out() -> None:
-    assert data.list_options("fashion-mnist") == {"holdout": 5000, "split_seed": 0}
+    assert {"holdout": 5000, "split_seed": 0}.items() <= data.list_options("fashion-mnist").items()
 
 
 def test_nothing_there_says_where_it_looked_and_how_to_get_it(tmp_path: Path) -> None:
