@@ -25,7 +25,7 @@ CLASSES = ("edge_on", "smooth_cigar", "smooth_in_between", "smooth_round", "spir
 """In alphabetical order, as the folders of a tree."""
 
 COLUMNS = ("Class1.1", "Class1.2", "Class2.1", "Class2.2", "Class4.1", "Class7.1", "Class7.2", "Class7.3")
-"""Of Kaggle's vote table, those that decide: smooth, features or disc; edge-on, not; spiral; round, between, cigar."""
+"""Those of Kaggle's votes that decide (smooth, features or disc; edge-on, not; spiral; round, between, cigar)."""
 
 _PARTS = ("train", "val", "test")
 _TREES = ("gz2", "gz2clean5-69", "gz2-clean5", "")
