@@ -4,6 +4,7 @@
 #   make test ARGS="-k layers"                          what else pytest is told
 #   make book PURE_JUPYTERHUB_URL=https://hub.example.org
 #                                                       also PURE_BINDER_URL, PURE_REPOSITORY_URL: the launch buttons
+#   make reproduce TARGET=table6 PROFILE=gpu            a table or figure of the paper; ARGS=-n: the plan only
 #   make lock ARGS=--upgrade                            what else `uv pip compile` is told
 
 PYTHON ?= python3
@@ -14,21 +15,25 @@ LOCKED := $(VENV)/.locked
 INSTALLED := $(VENV)/.installed
 # Networks this small gain little by a second thread, and lose several times over where another process has the core.
 export OMP_NUM_THREADS ?= 1
-# So the other core is free for a training of its own.
-JOBS ?= 2
+# What `make reproduce` makes, a target of workflow/experiments.yaml, and where: a folder of workflow/profiles.
+TARGET ?= quick
+PROFILE ?= quick
 
 .DEFAULT_GOAL := help
-.PHONY: help book test bench lint format store lock clean
+.PHONY: help book reproduce test bench lint format store lock clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 book: $(INSTALLED) ## train the book's small networks, execute its notebooks, build its pages
 	@echo "==> Training the small networks (minutes the first time; runs that are up to date are skipped)"
-	$(BIN)/python workflow/run.py workflow/quick.yaml --out _build/runs --notebooks book/runs --jobs $(JOBS)
+	$(BIN)/python workflow/reproduce.py quick
 	@echo "==> Building the pages (a minute or two; only notebooks that changed are executed again)"
 	$(BIN)/jupyter-book build . --all -n -W --keep-going
 	@echo "==> The book lies in _build/html/index.html: open it in a browser"
+
+reproduce: $(INSTALLED) ## TARGET=table6 PROFILE=gpu: the runs of a table or figure of the paper; ARGS=-n: the plan only
+	$(BIN)/python workflow/reproduce.py $(TARGET) --profile $(PROFILE) $(ARGS)
 
 test: book ## build the book, then test the package, the notebooks and the pages
 	@echo "==> Testing (minutes; the browser test is skipped where there is no Chromium)"

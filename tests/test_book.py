@@ -209,8 +209,8 @@ def test_the_environment_sets_the_addresses(pure_book: ModuleType, monkeypatch: 
 
 
 def test_the_contents_list_the_runs_that_are_made() -> None:
-    grid = yaml.safe_load((ROOT / "workflow" / "quick.yaml").read_text())["grid"]
-    made = [run for each in grid for run in itertools.product(each["recipe"], each["model"], each["seed"])]
+    groups = yaml.safe_load((ROOT / "workflow" / "experiments.yaml").read_text())["quick"]
+    made = [(each["recipe"], *run) for each in groups for run in itertools.product(each["networks"], each["seeds"])]
     expected = [f"{RUNS}{recipe}-{model}-seed{seed}" for recipe, model, seed in made]
     assert sorted(page for page in PAGES if page.startswith(RUNS)) == sorted(expected)
 

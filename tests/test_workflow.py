@@ -1,14 +1,17 @@
-"""Papermill runs: what appears under which name, what stops a run, and which runs are up to date."""
+"""Papermill runs and batches of them: what appears under which name, what stops a run, which runs are up to date."""
 
 from __future__ import annotations
 
 import importlib
 import json
+import os
+import re
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import jupytext
@@ -51,24 +54,22 @@ def quiet_kernels() -> Iterator[None]:
         yield
 
 
+MODULES = ("fingerprint", "experiments", "execute", "gpus", "run_one", "estimate", "reproduce")
+
+
 @pytest.fixture(scope="module")
-def workflow() -> Iterator[tuple[ModuleType, ModuleType]]:
+def workflow() -> Iterator[SimpleNamespace]:
     """``workflow/`` is a folder of scripts, no package: they are imported as Python imports them when it runs one."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(ROOT / "workflow"))
-        yield importlib.import_module("execute"), importlib.import_module("run")
-        for name in ("execute", "run"):
+        yield SimpleNamespace(**{name: importlib.import_module(name) for name in MODULES})
+        for name in MODULES:
             del sys.modules[name]
 
 
 @pytest.fixture
-def execute(workflow: tuple[ModuleType, ModuleType]) -> ModuleType:
-    return workflow[0]
-
-
-@pytest.fixture
-def run(workflow: tuple[ModuleType, ModuleType]) -> ModuleType:
-    return workflow[1]
+def execute(workflow: SimpleNamespace) -> ModuleType:
+    return workflow.execute
 
 
 @pytest.fixture
@@ -161,7 +162,7 @@ def test_types_of_parameters_on_the_command_line(
     text: str, value: Any, execute: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given: list[Mapping[str, Any]] = []
-    monkeypatch.setattr(execute, "execute", lambda _, __, parameters: given.append(parameters))
+    monkeypatch.setattr(execute, "execute", lambda _, __, parameters, stop: given.append(parameters))
     assert execute.main(["notebook.py", "out.ipynb", "-p", "x", text]) == 0
     assert given == [{"x": value}]
     assert type(given[0]["x"]) is type(value)
@@ -211,206 +212,358 @@ def test_bad_parameters_stop_it_under_plain_papermill_too(name: str, value: str,
     assert not (tmp_path / "runs").exists()
 
 
-# A profile
+# Experiments
 
 
-def profile(folder: Path, content: Any) -> Path:
-    path = folder / "profile.yaml"
+def experiments_file(folder: Path, content: Any) -> Path:
+    path = folder / "experiments.yaml"
     path.write_text(content if isinstance(content, str) else yaml.safe_dump(content))
     return path
 
 
-GRID = {"recipe": ["digits"], "model": ["pure20", "resnet20"], "seed": [0, 1]}
+GROUP = {"recipe": "digits", "networks": ["pure20", "resnet20"], "seeds": [0, 1]}
 
 
-def test_a_profile_is_every_combination_of_its_grid(run: ModuleType, notebook: Path, tmp_path: Path) -> None:
-    runs = run.read_profile(profile(tmp_path, {"notebook": str(notebook), "grid": GRID}), Path("r"), Path("n"))
-    assert [each.title for each in runs] == [
-        "digits pure20 seed 0",
-        "digits pure20 seed 1",
-        "digits resnet20 seed 0",
-        "digits resnet20 seed 1",
+def test_a_group_is_every_network_from_every_seed(workflow: SimpleNamespace, tmp_path: Path) -> None:
+    group = {**GROUP, "variant": "b", "model_options": {"shortcut": "B"}, "execution": {"channels_last": True}}
+    runs = workflow.experiments.read(experiments_file(tmp_path, {"mine": [group]}))["mine"]
+    assert [run.id for run in runs] == [
+        "digits-pure20-b-seed0",
+        "digits-pure20-b-seed1",
+        "digits-resnet20-b-seed0",
+        "digits-resnet20-b-seed1",
     ]
+    assert runs[3].folder(Path("r")) == Path("r/digits/resnet20-b/seed1")
+    assert runs[3].output(Path("n")) == Path("n/digits-resnet20-b-seed1.ipynb")
     assert runs[3].parameters == {
         "recipe": "digits",
         "model": "resnet20",
         "seed": 1,
-        "out": "r/digits/resnet20/seed1",
-        "overwrite": True,
-        "resume": True,
-        "progress": False,
+        "overrides": {"channels_last": True},
+        "data_options": {},
+        "model_options": {"shortcut": "B"},
     }
-    assert runs[3].folder == Path("r/digits/resnet20/seed1")
-    assert runs[3].output == Path("n/digits-resnet20-seed1.ipynb")
 
 
-def test_the_quick_profile_is_what_the_default_build_promises(run: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
-    runs = run.read_profile(Path("workflow/quick.yaml"), Path("r"), Path("n"))
-    promised = [("galaxy10-quick", model, 0) for model in ("pure18", "resnet18")]
-    promised += [("digits", model, seed) for model in ("pure20", "resnet20") for seed in (0, 1, 2)]
-    assert [tuple(each.parameters[name] for name in ("recipe", "model", "seed")) for each in runs] == promised
-    assert {each.notebook for each in runs} == {Path("notebooks/experiments/train.py")}
+def test_the_experiments_are_those_of_the_paper(workflow: SimpleNamespace) -> None:
+    targets = workflow.experiments.read()
+    paper = yaml.safe_load((ROOT / "results" / "paper.yaml").read_text())
+    recipes = {"standard": "cifar10", "extended": "cifar10-extended", None: "cifar10"}
+    rows = {(recipes[row.get("schedule")], row["model"]) for row in paper["table6"]["rows"]}
+    assert len(targets["table6"]) == 75
+    assert {(run.recipe, run.network) for run in targets["table6"]} == rows
+    for table, recipe, seeds in [("table2", "galaxy10", 5), ("table4", "imagenet", 1)]:
+        expected = {(recipe, model, seed) for model in paper[table]["rows"] for seed in range(seeds)}
+        assert {(run.recipe, run.network, run.seed) for run in targets[table]} == expected
+    assert targets["figure5"] == targets["table2"]
+    quick = [("galaxy10-quick", model, 0) for model in ("pure18", "resnet18")]
+    quick += [("digits", model, seed) for model in ("pure20", "resnet20") for seed in (0, 1, 2)]
+    assert [(run.recipe, run.network, run.seed) for run in targets["quick"]] == quick
+    assert {"ablations", "campaign", "all"} < targets.keys()
+
+
+def test_every_recipe_network_and_option_of_the_experiments_exists(workflow: SimpleNamespace) -> None:
+    targets = workflow.experiments.read()
+    workflow.experiments.check([run for name in targets for run in targets[name] if run.network != "preact_resnet1001"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"recipie": "digits"}, "mine, group 1: unknown field 'recipie'; did you mean 'recipe'?"),
+        ({"seeds": 3}, "seeds: input should be a valid list, got 3"),
+        ({"seeds": [-1]}, "seeds.0: input should be greater than or equal to 0, got -1"),
+        ({"networks": []}, "networks: "),
+        ({"device": "gpuu"}, "device: input should be 'cpu' or 'gpu', got 'gpuu'"),
+        ({"variant": "A/B"}, "variant: "),
+        ({"recipe": "digit"}, "digit pure20 seed 0: unknown recipe 'digit'; did you mean 'digits'?"),
+        ({"networks": ["pure21"]}, "unknown model 'pure21'; did you mean"),
+        ({"model_options": {"shortcutt": "B"}}, "shortcutt"),
+        ({"model_options": {"shortcut": "C"}}, "'C'"),
+        ({"data_options": {"split_sed": 1}}, "no option 'split_sed'; did you mean 'split_seed'?"),
+        ({"overrides": {"lrr": 1.0}}, "no field 'lrr'; did you mean 'lr'?"),
+        ({"overrides": {"lr": -1.0}}, "lr: input should be greater than 0, got -1.0"),
+        ({"execution": {"compil": True}}, "no field 'compil'; did you mean 'compile'?"),
+    ],
+)
+def test_what_is_misspelt_is_refused_by_name(
+    change: dict[str, Any], message: str, workflow: SimpleNamespace, tmp_path: Path
+) -> None:
+    path = experiments_file(tmp_path, {"mine": [{**GROUP, **change}]})
+    with pytest.raises(ValueError, match=re.escape(message)):
+        workflow.experiments.check(workflow.experiments.read(path)["mine"])
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "expected the fields notebook and grid"),
-        ("[1, 2]", "expected the fields notebook and grid"),
-        ({"notebook": "x"}, "expected the fields notebook and grid"),
-        ({"notebook": "x", "grid": GRID, "more": 1}, "expected the fields notebook and grid"),
-        ({"notebook": "x", "grid": [1]}, "with recipe, model and seed in the grid"),
-        ({"notebook": "x", "grid": {"recipe": ["digits"]}}, "with recipe, model and seed in the grid"),
+        ("", "expected targets with a list of groups each, got None"),
+        ({"mine": {}}, "mine: expected a list of groups, got {}"),
+        ({"mine": [1]}, "mine, group 1: "),
+        ({"mine": [{"recipe": "digits", "seeds": [0]}]}, "the field 'networks' is missing"),
         (
-            {"notebook": "x", "grid": {**GRID, "model": "pure20"}},
-            "model must be a list, for example [pure20], got 'pure20'",
+            {"mine": [GROUP], "other": [{**GROUP, "model_options": {"shortcut": "B"}}]},
+            "mine and other both have a run digits-pure20-seed0, with other options; give one a variant",
         ),
-        ({"notebook": "x", "grid": {**GRID, "seed": 3}}, "seed must be a list, for example [3], got 3"),
-        ({"notebook": "x", "grid": {**GRID, "seed": []}}, "seed must be a list"),
-        ({"notebook": "x", "grid": GRID}, "no notebook x"),
-        ("{", "while parsing"),
     ],
 )
-def test_what_is_no_profile_is_refused(
-    content: Any, message: str, run: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_what_is_no_experiment_is_refused(
+    content: Any, message: str, workflow: SimpleNamespace, tmp_path: Path
 ) -> None:
-    path = profile(tmp_path, content)
-    assert run.main([str(path), "--out", str(tmp_path / "r"), "--notebooks", str(tmp_path / "n")]) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("workflow/run.py: ")
-    assert message in error
-    assert names(tmp_path) == ["profile.yaml"]
+    with pytest.raises(ValueError, match=re.escape(message)):
+        workflow.experiments.read(experiments_file(tmp_path, content))
 
 
-def test_no_such_profile(run: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run.main([str(tmp_path / "none.yaml"), "--out", "r", "--notebooks", "n"]) == 2
-    assert "none.yaml" in capsys.readouterr().err
+def test_an_unknown_run_target_profile_or_setting_is_refused(
+    workflow: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert workflow.run_one.main(["digits-pure20-sed0", "--root", "r", "--notebooks", "n"]) == 2
+    assert (
+        "no run 'digits-pure20-sed0' among the experiments; did you mean 'digits-pure20-seed0'?"
+        in capsys.readouterr().err
+    )
+    assert workflow.reproduce.main(["tabel6"]) == 2
+    assert "no target 'tabel6'; did you mean 'table6'?" in capsys.readouterr().err
+    assert workflow.reproduce.main(["table6", "--profile", "gpuu"]) == 2
+    assert "no profile 'gpuu'; did you mean 'gpu'?" in capsys.readouterr().err
+    (tmp_path / "profiles" / "mine").mkdir(parents=True)
+    (tmp_path / "profiles" / "mine" / "config.yaml").write_text("config: {device: cpu, rot: r, notebooks: n}")
+    monkeypatch.setattr(workflow.reproduce, "HERE", tmp_path)
+    assert workflow.reproduce.main(["table6", "--profile", "mine"]) == 2
+    assert "unknown field 'rot'; did you mean 'root'?" in capsys.readouterr().err
 
 
-# What is up to date
+# One run
 
 
 class Batch:
-    """A profile whose notebook is not executed: what would be executed is written down."""
+    """Two runs whose notebook is not executed: what would be executed is written down."""
 
-    def __init__(self, run: ModuleType, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.run, self.folder = run, folder
-        self.notebook = folder / "notebook.py"
-        self.notebook.write_text(NOTEBOOK)
-        self.package = folder / "package"
-        (self.package / "data").mkdir(parents=True)
-        (self.package / "__init__.py").write_text("")
-        (self.package / "data" / "deep.py").write_text("x = 1\n")
-        self.profile = profile(folder, {"notebook": str(self.notebook), "grid": {**GRID, "model": ["pure20"]}})
+    def __init__(self, workflow: SimpleNamespace, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.workflow, self.folder = workflow, folder
+        self.root, self.notebooks = folder / "records", folder / "notebooks"
         self.executed: list[str] = []
         self.failing: Exception | None = None
         self.diverged = False
-        monkeypatch.setattr(run.pure, "__file__", str(self.package / "__init__.py"))
-        monkeypatch.setattr(run, "execute", self.execute)
+        self.now = "fingerprint of now"
+        monkeypatch.setattr(workflow.run_one, "execute", self.execute)
+        monkeypatch.setattr(workflow.experiments, "fingerprint", lambda *_: self.now)
 
-    def execute(self, _: Path, output: Path, parameters: dict[str, Any], metadata: dict[str, Any]) -> None:
+    def execute(
+        self, _: Path, output: Path, parameters: dict[str, Any], metadata: dict[str, Any], stop: Any = None
+    ) -> None:
         self.executed.append(output.name)
-        if self.failing and parameters["seed"] == 0:
+        assert parameters["resume"] is True
+        if self.failing:
             raise self.failing
-        record = make_record(seed=parameters["seed"], accuracy=0.75, diverged=self.diverged)
-        record.write(Path(parameters["out"]) / RECORD_NAME)
+        if not (Path(parameters["out"]) / RECORD_NAME).exists():
+            record = make_record(seed=parameters["seed"], accuracy=0.75, diverged=self.diverged)
+            record.write(Path(parameters["out"]) / RECORD_NAME)
         output.parent.mkdir(exist_ok=True)
         nbformat.write(nbformat.v4.new_notebook(metadata={"pure": metadata}), output)
 
-    def go(self, *arguments: str) -> list[str]:
+    def go(self, *arguments: str, seed: int = 0) -> list[str]:
         """Names of the notebooks that were executed."""
         self.executed.clear()
-        places = ["--out", str(self.folder / "records"), "--notebooks", str(self.folder / "notebooks")]
-        self.code = self.run.main([str(self.profile), *places, *arguments])
+        places = ["--root", str(self.root), "--notebooks", str(self.notebooks)]
+        self.code = self.workflow.run_one.main([f"digits-pure20-seed{seed}", *places, *arguments])
         return list(self.executed)
 
+    @property
+    def run(self) -> Path:
+        return self.root / "digits" / "pure20" / "seed0"
 
-BOTH = ["digits-pure20-seed0.ipynb", "digits-pure20-seed1.ipynb"]
+
+MADE = ["digits-pure20-seed0.ipynb"]
 
 
 @pytest.fixture
-def batch(run: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Batch:
-    batch = Batch(run, tmp_path, monkeypatch)
-    assert batch.go() == BOTH
+def batch(workflow: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Batch:
+    batch = Batch(workflow, tmp_path, monkeypatch)
+    assert batch.go() == MADE
     assert batch.code == 0
     return batch
 
 
-def test_what_is_up_to_date_is_left_out_unless_forced(batch: Batch, capsys: pytest.CaptureFixture[str]) -> None:
-    capsys.readouterr()
+def test_what_is_up_to_date_is_left_alone_and_nothing_stale_stays(batch: Batch) -> None:
     assert batch.go() == []
     assert batch.code == 0
-    assert capsys.readouterr().out == "[1/2] digits pure20 seed 0: up to date\n[2/2] digits pure20 seed 1: up to date\n"
-    assert batch.go("--force") == BOTH
-    assert "[1/2] digits pure20 seed 0: 0 s, test accuracy 75.00 %\n" in capsys.readouterr().out
+    assert batch.go(seed=1) == ["digits-pure20-seed1.ipynb"]
+    assert names(batch.run) == [batch.workflow.experiments.MADE_FROM, RECORD_NAME]
+    assert names(batch.run.parent) == ["seed0", "seed1"]
 
 
-def test_a_run_that_diverged_is_told_and_is_no_failure(batch: Batch, capsys: pytest.CaptureFixture[str]) -> None:
-    batch.diverged = True
-    assert batch.go("--force") == BOTH
+def test_another_fingerprint_trains_again_and_keeps_the_old_record_until_it_has(batch: Batch) -> None:
+    batch.now, old = "of another package", (batch.run / RECORD_NAME).read_bytes()
+    batch.failing = RuntimeError("Kernel died")
+    assert batch.go() == MADE
+    assert batch.code == 1
+    replaced = batch.run.with_name("seed0.replaced")
+    assert (replaced / (RECORD_NAME + ".replaced")).read_bytes() == old
+    assert not (batch.run / RECORD_NAME).exists()
+    batch.failing = None
+    assert batch.go() == MADE
     assert batch.code == 0
-    assert "[1/2] digits pure20 seed 0: 0 s, diverged in epoch " in capsys.readouterr().out
+    assert names(batch.run.parent) == ["seed0"]
+    assert batch.go() == []
+
+
+def test_a_record_that_was_made_otherwise_can_be_kept(batch: Batch) -> None:
+    (batch.run / batch.workflow.experiments.MADE_FROM).unlink()
+    old = (batch.run / RECORD_NAME).read_bytes()
+    assert batch.go("--keep-records") == MADE
+    assert (batch.run / RECORD_NAME).read_bytes() == old
+    assert batch.go() == []
+
+
+def remove_record(batch: Batch) -> None:
+    (batch.run / RECORD_NAME).unlink()
+
+
+def break_record(batch: Batch) -> None:
+    (batch.run / RECORD_NAME).write_text("{")
+
+
+def remove_notebook(batch: Batch) -> None:
+    (batch.notebooks / MADE[0]).unlink()
+
+
+def break_notebook(batch: Batch) -> None:
+    (batch.notebooks / MADE[0]).write_text("{")
+
+
+def other_notebook(batch: Batch) -> None:
+    content = json.loads((batch.notebooks / MADE[0]).read_text())
+    del content["metadata"]["pure"]
+    (batch.notebooks / MADE[0]).write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize("change", [remove_record, remove_notebook, break_notebook, other_notebook])
+def test_a_run_that_lost_its_record_or_notebook_runs_again(change: Any, batch: Batch) -> None:
+    kept = batch.run / batch.workflow.experiments.MADE_FROM
+    before = kept.stat().st_mtime_ns
+    change(batch)
+    assert batch.go() == MADE
+    assert batch.code == 0
+    assert kept.stat().st_mtime_ns == before  # it goes on in its folder: a finished training is not repeated
+    assert batch.go() == []
+
+
+def test_only_a_valid_record_is_success(batch: Batch, capsys: pytest.CaptureFixture[str]) -> None:
+    break_record(batch)
+    assert batch.go() == MADE
+    assert batch.code == 1
+    assert "holds no valid record of it" in capsys.readouterr().out
+
+
+def test_how_a_run_ended_is_told_and_reported(batch: Batch, capsys: pytest.CaptureFixture[str]) -> None:
+    report = batch.folder / "report.json"
+    stopped = batch.workflow.run_one.Stopped
+    failed = batch.workflow.execute.PapermillExecutionError(3, 2, "x", "ValueError", "unknown model", [])
+    for error, diverged, code, state, text in [
+        (None, False, 0, "done", "test accuracy 75.00 %"),
+        (None, True, 0, "diverged", "in epoch "),
+        (stopped("SIGTERM was received"), False, 75, "stopped", "SIGTERM was received"),
+        (failed, False, 1, "failed", "cell 2: ValueError: unknown model"),
+        (RuntimeError("Kernel died"), False, 1, "failed", "RuntimeError: Kernel died"),
+        (PermissionError(13, "Permission denied", "records"), False, 2, "failed", "may it be written to?"),
+    ]:
+        (batch.run / RECORD_NAME).unlink(missing_ok=True)
+        batch.failing, batch.diverged = error, diverged
+        batch.go("--report", str(report))
+        told = json.loads(report.read_text())
+        assert (batch.code, told["state"]) == (code, state)
+        assert text in told["text"]
+        assert f"{state}: " in capsys.readouterr().out
+
+
+def test_a_folder_that_cannot_be_made_is_a_clear_error_of_one_run(
+    batch: Batch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    batch.root = batch.folder / "file"
+    batch.root.write_text("")
+    assert batch.go() == []
+    assert batch.code == 2
+    assert str(batch.root) in capsys.readouterr().out
+
+
+def test_a_run_that_another_process_is_at_is_waited_for(batch: Batch, capsys: pytest.CaptureFixture[str]) -> None:
+    run_one = batch.workflow.run_one
+    lock = run_one.FileLock(batch.run.with_name(".seed0.lock"), thread_local=False)
+    lock.acquire()
+    threading.Timer(1.5, lock.release).start()
+    assert batch.go() == []
+    assert batch.code == 0
+    assert "waiting: another process is at this run" in capsys.readouterr().out
+
+
+def test_a_stopped_job_is_queued_again_by_slurm_only(batch: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[list[str]] = []
+    monkeypatch.setattr(batch.workflow.run_one.subprocess, "run", lambda command, check: called.append(command))
+    remove_record(batch)
+    batch.failing = batch.workflow.run_one.Stopped("SIGTERM was received")
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    batch.go("--requeue")
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
+    batch.go()
+    assert called == []
+    batch.go("--requeue")
+    assert called == [["scontrol", "requeue", "17"]]
+    assert batch.code == 75
 
 
 @pytest.mark.parametrize("changed", ["notebook.py", "package/__init__.py", "package/data/deep.py", "package/new.py"])
-def test_a_changed_notebook_or_package_runs_everything_again(changed: str, batch: Batch) -> None:
-    with (batch.folder / changed).open("a") as file:
+def test_the_fingerprint_follows_parameters_notebook_and_package(
+    changed: str, workflow: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "package" / "data").mkdir(parents=True)
+    (tmp_path / "package" / "__init__.py").write_text("")
+    (tmp_path / "package" / "data" / "deep.py").write_text("x = 1\n")
+    notebook = tmp_path / "notebook.py"
+    notebook.write_text(NOTEBOOK)
+    monkeypatch.setattr(workflow.fingerprint.pure, "__file__", str(tmp_path / "package" / "__init__.py"))
+    before = workflow.fingerprint.fingerprint(notebook, {"a": 1})
+    assert workflow.fingerprint.fingerprint(notebook, {"a": 1}) == before
+    assert workflow.fingerprint.fingerprint(notebook, {"a": 2}) != before
+    with (tmp_path / changed).open("a") as file:
         file.write("# changed\n")
-    assert batch.go() == BOTH
-    assert batch.go() == []
+    assert workflow.fingerprint.fingerprint(notebook, {"a": 1}) != before
 
 
-def test_another_root_is_another_parameter(batch: Batch) -> None:
-    (batch.folder / "records").rename(batch.folder / "elsewhere")
-    places = ["--out", str(batch.folder / "elsewhere"), "--notebooks", str(batch.folder / "notebooks")]
-    batch.executed.clear()
-    assert batch.run.main([str(batch.profile), *places]) == 0
-    assert batch.executed == BOTH  # the records are there, but the notebooks name another folder
+# GPUs
 
 
-def remove_record(folder: Path) -> None:
-    (folder / "records" / "digits" / "pure20" / "seed1" / RECORD_NAME).unlink()
+def test_each_run_has_a_gpu_of_its_own(
+    workflow: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workflow.gpus.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2, 5")
+    with workflow.gpus.one_gpu(lambda: False) as first:
+        assert first == os.environ["CUDA_VISIBLE_DEVICES"] == "2"
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2, 5")  # as another process has it
+        with workflow.gpus.one_gpu(lambda: False) as second:
+            assert second == os.environ["CUDA_VISIBLE_DEVICES"] == "5"
+            monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2, 5")
+            answers = iter([False, True])
+            with workflow.gpus.one_gpu(lambda: next(answers), wait_s=0) as third:
+                assert third is None
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    with pytest.raises(RuntimeError, match="no GPU is visible"), workflow.gpus.one_gpu(lambda: False):
+        pass
 
 
-def break_record(folder: Path) -> None:
-    (folder / "records" / "digits" / "pure20" / "seed1" / RECORD_NAME).write_text("{")
+# A batch, planned
 
 
-def remove_notebook(folder: Path) -> None:
-    (folder / "notebooks" / BOTH[1]).unlink()
-
-
-def break_notebook(folder: Path) -> None:
-    (folder / "notebooks" / BOTH[1]).write_text("{")
-
-
-def other_notebook(folder: Path) -> None:
-    content = json.loads((folder / "notebooks" / BOTH[1]).read_text())
-    del content["metadata"]["pure"]
-    (folder / "notebooks" / BOTH[1]).write_text(json.dumps(content))
-
-
-@pytest.mark.parametrize("change", [remove_record, break_record, remove_notebook, break_notebook, other_notebook])
-def test_a_run_that_lost_its_record_or_notebook_runs_again_alone(change: Any, batch: Batch) -> None:
-    change(batch.folder)
-    assert batch.go() == BOTH[1:]
-    assert batch.go() == []
-
-
-def test_a_run_that_fails_does_not_stop_the_others(batch: Batch, capsys: pytest.CaptureFixture[str]) -> None:
-    capsys.readouterr()
-    for error, text in [
-        (RuntimeError("Kernel died"), "RuntimeError: Kernel died"),
-        (
-            batch.run.FAILURES[0](3, 2, "x", "ValueError", "unknown model", []),
-            "cell 2: ValueError: unknown model",
-        ),
-    ]:
-        batch.failing = error
-        assert batch.go("--force") == BOTH
-        assert batch.code == 1
-        output = capsys.readouterr()
-        assert f"failed\n  {text}\n  what it got to: " in output.out
-        assert "[2/2] digits pure20 seed 1: 0 s, test accuracy" in output.out
-        assert "1 of 2 runs failed" in output.err
+def test_the_plan_lists_every_run_with_time_memory_and_cost(
+    workflow: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(ROOT)
+    assert workflow.reproduce.main(["table6", "--profile", "gpu", "-n"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert sum(line.startswith("[") for line in lines) == 75
+    assert re.match(r"\[75/75\] cifar10-preact_resnet1001-seed4 +.* h +19\.8 GB  worked out", lines[74])
+    assert lines[75] == "table6: 75 runs, 0 of them up to date"
+    assert re.fullmatch(
+        r"\d+ h of GPU time, \d+ h with 1 at a time; up to 19.8 GB each; cost .* at 2.5 an hour", lines[76]
+    )

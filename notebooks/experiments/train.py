@@ -28,7 +28,11 @@ recipe = "digits"  # pure.recipes.list_recipes() names all
 model = "pure20"  # pure.list_models() names all
 seed = 0  # fixes initialisation, order and augmentation
 epochs = 0  # 0: as many as the recipe says
+overrides = {}  # fields of the recipe to be set otherwise, {"lr": 0.05}
 data = ""  # folder of the data sets; empty: the environment variable PURE_DATA, or data
+data_options = {}  # options of the data set to be set otherwise
+model_options = {}  # options of the network, {"shortcut": "B"}
+device = ""  # cpu, cuda, cuda:1, ...; empty: a GPU if there is one
 out = ""  # folder of the record; empty: runs/<recipe>/<model>/seed<seed>
 resume = False  # go on with an unfinished run in that folder; show a finished one
 overwrite = False  # replace a finished record in that folder
@@ -46,7 +50,11 @@ parameters = check_parameters(
     model=str,
     seed=int,
     epochs=int,
+    overrides=dict,
     data=str,
+    data_options=dict,
+    model_options=dict,
+    device=str,
     out=str,
     resume=bool,
     overwrite=bool,
@@ -74,14 +82,26 @@ pd.set_option("display.max_colwidth", None)
 
 # %%
 folder = out or run_folder("runs", recipe, model, seed)
-overrides = {"epochs": epochs} if epochs else {}
+if epochs:
+    overrides = {**overrides, "epochs": epochs}
+
+
+def with_tuples(options):
+    """Papermill's parameters have lists only; recipes and networks, tuples."""
+    pairs = options.items()
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in pairs}
+
+
 record = pure.fit(
     recipe,
     model,
     seed=seed,
     data=data or None,
     out=folder,
-    overrides=overrides,
+    overrides=with_tuples(overrides),
+    data_options=with_tuples(data_options),
+    model_options=with_tuples(model_options),
+    device=device or None,
     resume=resume,
     overwrite=overwrite,
     progress=progress,
