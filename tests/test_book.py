@@ -74,6 +74,8 @@ PLAIN = """\
 # %%
 from pathlib import Path
 
+import pure.{module}
+
 with Path("../log").open("a") as log:
     log.write("{title} ")
 print("{title}", 1)
@@ -91,15 +93,21 @@ WITH_RECORDS = f"""\
 
 @pytest.fixture
 def small_book(tmp_path: Path) -> Path:
-    """Three notebooks that note when they are executed, one of which depends on records, with our extension."""
-    for folder in ("pure/data", "results/digits", "book/_ext", "pages"):
+    """Three notebooks that note when they are executed, with our extension.
+
+    One depends on records, and each uses a module of a package of its own.
+    """
+    for folder in ("pure", "results/digits", "book/_ext", "pages"):
         (tmp_path / folder).mkdir(parents=True)
     shutil.copy(ROOT / "book" / "_ext" / "pure_book.py", tmp_path / "book" / "_ext")
-    (tmp_path / "pure" / "data" / "digits.py").write_text("SIZE = 8\n")
+    shutil.copy(ROOT / "pure" / "fingerprint.py", tmp_path / "pure")
+    (tmp_path / "pure" / "__init__.py").write_text("")
+    (tmp_path / "pure" / "units.py").write_text('"""Units."""\n\nSIZE = 8\n')
+    (tmp_path / "pure" / "tables.py").write_text("import pure.units\n")
     (tmp_path / "results" / "digits" / "record.json").write_text("{}")
-    (tmp_path / "pages" / "one.py").write_text(PLAIN.format(title="one"))
-    (tmp_path / "pages" / "two.py").write_text(PLAIN.format(title="two"))
-    (tmp_path / "pages" / "records.py").write_text(WITH_RECORDS.format(title="records"))
+    (tmp_path / "pages" / "one.py").write_text(PLAIN.format(title="one", module="tables"))
+    (tmp_path / "pages" / "two.py").write_text(PLAIN.format(title="two", module="units"))
+    (tmp_path / "pages" / "records.py").write_text(WITH_RECORDS.format(title="records", module="units"))
     (tmp_path / "index.md").write_text("# Index\n\n```{toctree}\npages/one\npages/two\npages/records\n```\n")
     (tmp_path / "conf.py").write_text(
         "import sys\n"
@@ -117,7 +125,8 @@ def _build(book: Path) -> set[str]:
     """Build from scratch but for the cache; the notebooks that were executed."""
     (book / "log").write_text("")
     command = [sys.executable, "-m", "sphinx", "-q", "-W", "-E", "-a", "-b", "html", ".", "_build/html"]
-    result = subprocess.run(command, cwd=book, capture_output=True, text=True, check=False)
+    environment = os.environ | {"PYTHONPATH": str(book)}  # so that the kernels import its package, not ours
+    result = subprocess.run(command, cwd=book, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     return set((book / "log").read_text().split())
 
@@ -126,13 +135,17 @@ def test_exactly_what_a_change_has_reached_is_executed_again(small_book: Path) -
     pytest.importorskip("jupyter_book", reason="needs the extra [book]")
     everything = {"one", "two", "records"}
     one = small_book / "pages" / "one.py"
+    units, tables = small_book / "pure" / "units.py", small_book / "pure" / "tables.py"
     assert _build(small_book) == everything
+    units.write_text('"""Product units."""\n\n\nSIZE = 8  # pixels\n')
     assert _build(small_book) == set()
     one.write_text(one.read_text() + "print(2)\n")
     assert _build(small_book) == {"one"}
     (small_book / "results" / "digits" / "record.json").write_text('{"changed": true}')
     assert _build(small_book) == {"records"}
-    (small_book / "pure" / "data" / "digits.py").write_text("SIZE = 16\n")
+    tables.write_text("import pure.units\n\nWIDTH = 3\n")
+    assert _build(small_book) == {"one"}
+    units.write_text("SIZE = 16\n")
     assert _build(small_book) == everything
 
     # The download has the outputs also when they come from the cache.

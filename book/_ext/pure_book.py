@@ -27,10 +27,12 @@ from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.environment import BuildEnvironment
 
+from pure.fingerprint import code_fingerprint
+
 ROOT = Path(__file__).parents[2]
 
-CODE = ("pure/**/*.py", "requirements.lock")
-"""What every notebook depends on: the package, and the versions of the others."""
+VERSIONS = ("requirements.lock",)
+"""What every notebook depends on beside the modules that it uses: the versions of the other packages."""
 
 GENERATED = {"book/runs/": "notebooks/experiments/train.py"}
 """Pages that are in no repository, by the beginning of their names, and the notebook that makes them."""
@@ -42,8 +44,8 @@ ADDRESSES = {
 }
 """Environment variables, and the theme's option that each of them sets."""
 
-# The theme's own handlers make the header's buttons at these priorities: ours go before the one and behind the other.
-_BEFORE_THE_BUTTONS, _BEHIND_THE_BUTTONS = 500, 600
+# The theme's own handlers make the header's buttons at these priorities: ours go before the one and after the other.
+_BEFORE_THE_BUTTONS, _AFTER_THE_BUTTONS = 500, 600
 # Sphinx collects the titles of pages at the default priority, 500.
 _BEFORE_THE_TITLES = 100
 
@@ -58,15 +60,17 @@ def fingerprint(patterns: Iterable[str], root: Path = ROOT) -> str:
 
 
 # As the build found it at first: a page may write what it depends on, such as the division of a data set, and the cache
-# is asked for its outputs behind that.
+# is asked for its outputs after that.
 _fingerprint_of_this_build = cache(fingerprint)
+_code_of_this_build = cache(code_fingerprint)
 
 
 def read_notebook(text: str, root: Path = ROOT) -> NotebookNode:
     """Read a py:percent notebook, and put the fingerprint of what it depends on where jupyter-cache looks.
 
     The cache executes a notebook again when its code cells or its kernelspec change, and looks at nothing else.  So the
-    fingerprint goes into the kernelspec.  It covers :data:`CODE`, and what the notebook names in its header::
+    fingerprint goes into the kernelspec.  It covers the code of the modules of ``pure`` that the notebook uses,
+    :data:`VERSIONS`, and what the notebook names in its header::
 
         # jupyter:
         #   pure:
@@ -75,7 +79,8 @@ def read_notebook(text: str, root: Path = ROOT) -> NotebookNode:
     notebook = jupytext.reads(text, fmt="py:percent")
     own = notebook.metadata.pop("pure", {}).get("depends", [])
     notebook.metadata.setdefault("kernelspec", {"name": "python3", "display_name": "Python 3"})
-    notebook.metadata.kernelspec["fingerprint"] = _fingerprint_of_this_build((*CODE, *own), root)
+    files = _fingerprint_of_this_build((*VERSIONS, *own), root)
+    notebook.metadata.kernelspec["fingerprint"] = f"{_code_of_this_build(text, root)} {files}"
     return notebook
 
 
@@ -169,7 +174,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """Register with Sphinx."""
     app.connect("config-inited", set_addresses, priority=100)
     app.connect("html-page-context", offer_download, priority=_BEFORE_THE_BUTTONS)
-    app.connect("html-page-context", link_to_source, priority=_BEHIND_THE_BUTTONS)
+    app.connect("html-page-context", link_to_source, priority=_AFTER_THE_BUTTONS)
     app.connect("doctree-read", name_generated_page, priority=_BEFORE_THE_TITLES)
     app.connect("missing-reference", resolve_other_name)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
