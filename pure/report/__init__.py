@@ -8,14 +8,17 @@ from __future__ import annotations
 import math
 import re
 import statistics
+import textwrap
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, zip_longest
 from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.ticker import MaxNLocator
 from scipy import stats
 from torch import Tensor
@@ -30,7 +33,7 @@ from pure.report.networks import blocks_table as blocks_table
 from pure.report.networks import costs_table as costs_table
 from pure.report.networks import display_name
 from pure.report.networks import parameters_table as parameters_table
-from pure.report.style import COLOURS
+from pure.report.style import COLOURS, ON_BOTH
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -57,6 +60,8 @@ __all__ = [
     "units_figure",
 ]
 
+_LETTER = 0.075  # inches, the width of a small letter
+_FIXED = "\N{NO-BREAK SPACE}"
 BEGIN, END = "<!-- table from the records: begin -->", "<!-- table from the records: end -->"
 
 
@@ -65,14 +70,10 @@ class Sample:
     """What several runs gave.
 
     Attributes:
-        mean: their mean.
-        deviation: their sample deviation, with ``n - 1`` in the denominator; None for one run.
-        n: number of runs, at least 1.
+        values: one for each run, at least one.
     """
 
-    mean: float
-    deviation: float | None
-    n: int
+    values: tuple[float, ...]
 
     @classmethod
     def of(cls, values: Iterable[float]) -> Sample:
@@ -81,11 +82,25 @@ class Sample:
         Raises:
             ValueError: there are none.
         """
-        numbers = list(values)
+        numbers = tuple(values)
         if not numbers:
             raise ValueError("no values: a sample has at least one")
-        # this module's arithmetic is exact, so that equal values have no deviation at all
-        return cls(statistics.fmean(numbers), statistics.stdev(numbers) if len(numbers) > 1 else None, len(numbers))
+        return cls(numbers)
+
+    @property
+    def n(self) -> int:
+        """Number of runs."""
+        return len(self.values)
+
+    @property
+    def mean(self) -> float:
+        """Their mean."""
+        return statistics.fmean(self.values)  # exact, so that equal values have no deviation at all
+
+    @property
+    def deviation(self) -> float | None:
+        """Their sample deviation, with ``n - 1`` in the denominator; None for one run."""
+        return statistics.stdev(self.values) if self.n > 1 else None
 
     def __str__(self) -> str:
         """``91.25 ± 0.30``."""
@@ -116,13 +131,13 @@ def difference(ours: Sample, theirs: Sample, confidence: float = 0.95) -> Differ
     if ours.deviation is None or theirs.deviation is None:
         raise ValueError(f"expected two runs or more on each side, got {ours.n} and {theirs.n}")
     mean = ours.mean - theirs.mean
-    # Written out: scipy.stats.ttest_ind warns where one side does not scatter, which few test images make likely.
-    errors = ours.deviation**2 / ours.n, theirs.deviation**2 / theirs.n  # squared standard errors
-    if sum(errors) == 0:
+    if ours.deviation == theirs.deviation == 0:
         return Difference(mean, mean, mean)
-    freedom = sum(errors) ** 2 / (errors[0] ** 2 / (ours.n - 1) + errors[1] ** 2 / (theirs.n - 1))  # Satterthwaite
-    half = float(stats.t.ppf((1 + confidence) / 2, freedom)) * math.sqrt(sum(errors))
-    return Difference(mean, mean - half, mean + half)
+    with warnings.catch_warnings():  # SciPy warns where one side does not scatter, as few test images make likely
+        warnings.filterwarnings("ignore", "Precision loss", RuntimeWarning)
+        welch = stats.ttest_ind(ours.values, theirs.values, equal_var=False)
+    interval = welch.confidence_interval(confidence)
+    return Difference(mean, float(interval.low), float(interval.high))
 
 
 def accuracy_table(records: Iterable[RunRecord]) -> pd.DataFrame:
@@ -362,10 +377,11 @@ def _is_figure(text: str) -> bool:
 
 
 def curves(records: Iterable[RunRecord]) -> Figure:
-    """Loss and accuracy over the epochs: a thin line for each run, a thick one for the mean of a network's runs.
+    """Loss and accuracy over the epochs: the mean of a network's runs, and a band of one sample deviation around it.
 
-    Dashed lines are the training set as it was trained on, full lines the validation set, if any was held out.  Runs
-    that diverged are thin lines, end in a cross and are in no mean.
+    Dashed lines are the training set as it was trained on, full lines the validation set, if any was held out.  An
+    epoch without a number in one of the runs has no mean.  Runs that diverged are thin lines, end in a cross and are in
+    no mean.
     """
     groups = _groups(records)
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
@@ -373,25 +389,38 @@ def curves(records: Iterable[RunRecord]) -> Figure:
         colour = COLOURS[runs[0].recipe.family]
         for axes, quantity in ((left, "loss"), (right, "accuracy")):
             for subset, line in (("train", "--"), ("validation", "-")):
-                for run in runs:
-                    values = _course(run, subset, quantity)
+                for values in (_course(run, subset, quantity) for run in runs if run.divergence is not None):
                     epochs = range(1, len(values) + 1)
-                    if len(runs) > 1 or run.divergence is not None:
-                        axes.plot(epochs, values, line, color=colour, alpha=0.25, linewidth=0.8)
-                    if run.divergence is not None:
-                        axes.plot(epochs[-1:], values[-1:], "x", color=colour)
+                    axes.plot(epochs, values, line, color=colour, alpha=0.4, linewidth=0.8)
+                    axes.plot(epochs[-1:], values[-1:], "x", color=colour)
                 courses = [values for run in _finished(runs) if (values := _course(run, subset, quantity))]
                 if courses:
-                    mean = _padded(courses).mean(axis=0)
                     label = f"{_title(runs[0])}, {'training' if subset == 'train' else subset}"
-                    axes.plot(range(1, len(mean) + 1), mean, line, color=colour, linewidth=1.8, label=label)
-    left.set(xlabel="epoch", ylabel="cross-entropy (nats)", yscale="log")
+                    _mean_and_band(axes, courses, color=colour, linestyle=line, label=label)
+    left.set(xlabel="epoch", ylabel="cross-entropy (nats)", yscale="log")  # last: seaborn averages as the axis scales
     right.set(xlabel="epoch", ylabel="accuracy (%)")
     for axes in (left, right):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if right.get_legend_handles_labels()[1]:
         right.legend(loc="lower right")
     return figure
+
+
+def _mean_and_band(axes: Axes, courses: Sequence[Sequence[float]], **look: Any) -> None:
+    """Draw the mean of several courses, and one sample deviation around it, where all of them have a number."""
+    epochs = [epoch for epoch, values in enumerate(zip_longest(*courses), 1) if all(map(_is_number, values))]
+    if not epochs:
+        axes.plot([], [], **look)  # its name in the legend all the same
+        return
+    frame = pd.DataFrame(
+        [(epoch, values[epoch - 1]) for values in courses for epoch in epochs], columns=["epoch", "value"]
+    )
+    band = "sd" if len(courses) > 1 else None
+    sns.lineplot(frame, x="epoch", y="value", errorbar=band, ax=axes, linewidth=1.8, legend=False, **look)
+
+
+def _is_number(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
 
 
 def thresholds_figure(records: Iterable[RunRecord]) -> Figure:
@@ -465,18 +494,33 @@ def confusion_figure(record: RunRecord) -> Figure:
         raise ValueError(f"no confusion matrix in the record of {_title(record)}, seed {record.seed}: {why}")
     counts = np.array(record.test.confusion)
     classes = record.data.classes
-    figure, axes = plt.subplots(figsize=(1.6 + 0.42 * len(classes),) * 2, layout="constrained")
     errors = np.where(np.eye(len(counts), dtype=bool), 0, counts)
-    darkest = max(3, errors.max())
-    axes.imshow(errors, cmap="Reds", vmin=0, vmax=darkest)
-    for (row, column), count in np.ndenumerate(counts):
-        if count:
-            colour = "0.55" if row == column else ("white" if count > 0.6 * darkest else "black")
-            axes.text(column, row, str(count), ha="center", va="center", color=colour, fontsize="small")
-    axes.set_xticks(range(len(classes)), classes)
-    axes.set_yticks(range(len(classes)), classes)
+    longest = max(map(len, classes))
+    edge = 0.9 + 0.42 * len(classes) + _LETTER * longest
+    figure, axes = plt.subplots(figsize=(edge, edge), layout="constrained")
+    sns.heatmap(
+        errors,
+        vmin=0,
+        vmax=max(3, errors.max()),
+        cmap="Reds",
+        cbar=False,
+        square=True,
+        annot=np.where(counts > 0, counts.astype(str), ""),
+        fmt="",
+        annot_kws={"fontsize": "small"},
+        xticklabels=classes,
+        yticklabels=classes,
+        ax=axes,
+    )
+    for text in axes.texts:
+        column, row = (int(place) for place in text.get_position())
+        if row == column:
+            text.set_color("0.55")
+    axes.tick_params(length=0)
+    axes.tick_params(axis="y", rotation=0)
+    if longest > 4:  # wider than a cell
+        axes.set_xticks(axes.get_xticks(), classes, rotation=45, ha="right", rotation_mode="anchor")
     axes.set(xlabel="predicted class", ylabel="true class")
-    axes.grid(False)
     return figure
 
 
@@ -495,19 +539,31 @@ def misclassified_figure(
     confidence, predicted = logits.double().softmax(1).max(1)
     wrong = (predicted != labels).nonzero().flatten()
     wrong = wrong[confidence[wrong].argsort(descending=True)][:most]
-    columns = 8
+    columns = 8 if max(map(len, classes)) <= 8 else 4
+    across = int(9 / columns / _LETTER)  # letters above an image
+    titles = [
+        f"{_wrapped(f'{classes[int(predicted[index])]} ({100 * confidence[index]:.0f}{_FIXED}%)', across)}\n"
+        f"{_wrapped(f'is {classes[int(labels[index])]}', across)}"
+        for index in wrong.tolist()
+    ]
+    lines = max([title.count("\n") + 1 for title in titles] or [2])
     rows = max(1, -(-len(wrong) // columns))
-    figure, grid = plt.subplots(rows, columns, figsize=(9, 1.5 * rows), layout="constrained", squeeze=False)
+    height = rows * (9 / columns + 0.05 + 0.15 * lines)
+    figure, grid = plt.subplots(rows, columns, figsize=(9, height), layout="constrained", squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
-    for axes, index in zip(grid.flat, wrong.tolist(), strict=False):
+    for axes, index, title in zip(grid.flat, wrong.tolist(), titles, strict=False):
         _show(axes, images[index])
-        sure = f"{100 * confidence[index]:.0f} %"
-        title = f"{classes[int(predicted[index])]} ({sure})\nis {classes[int(labels[index])]}"
-        axes.set_title(title, fontsize="small")
+        axes.set_title(title, fontsize="small", loc="center", color=ON_BOTH)
     if not len(wrong):
-        grid.flat[0].text(0, 0.5, "none: every test image was classified rightly", va="center")
+        words = "none: every test image was classified rightly"
+        grid.flat[0].text(0, 0.5, words, va="center", color=ON_BOTH)
     return figure
+
+
+def _wrapped(text: str, width: int) -> str:
+    """Lines of so many letters at most; a number stays beside its unit."""
+    return textwrap.fill(text, width).replace(_FIXED, " ")
 
 
 def renew_table(text: str, records: Sequence[RunRecord]) -> str:
@@ -630,12 +686,6 @@ def _course(run: RunRecord, subset: str, quantity: str) -> list[float]:
     scores = [getattr(epoch, subset) for epoch in run.epochs]
     factor = 100 if quantity == "accuracy" else 1
     return [factor * getattr(score, quantity) for score in scores if score is not None]
-
-
-def _padded(courses: Sequence[Sequence[float]]) -> np.ndarray:
-    """Shape ``(runs, epochs)``, NaN behind the end of a shorter run."""
-    length = max(map(len, courses))
-    return np.array([[*values, *[math.nan] * (length - len(values))] for values in courses])
 
 
 def _show(axes: Axes, image: Tensor) -> None:

@@ -265,7 +265,7 @@ def contact_sheet(
         drawn = rows[torch.randperm(len(rows), generator=generator)[:per_class]].tolist()
         for axis, index in zip(row, drawn, strict=False):
             _show(axis, images[index][0], white)
-        row[0].set_ylabel(name, rotation=0, ha="right", va="center", labelpad=4, fontsize=8)
+        row[0].set_ylabel(name, rotation=0, ha="right", va="center", labelpad=4, fontsize=8, color=style.ON_BOTH)
     return figure
 
 
@@ -320,7 +320,7 @@ def side_by_side(columns: Mapping[str, Tensor | Sequence[Tensor]], white: float 
     cell = min(_WIDTH / len(columns), _LARGEST)
     figure, axes = _grid(next(iter(lengths.values())), len(columns), cell, top=_TITLE)
     for column, (title, images) in enumerate(columns.items()):
-        axes[0, column].set_title(title, fontsize=8, loc="center", pad=4)
+        axes[0, column].set_title(title, fontsize=8, loc="center", pad=4, color=style.ON_BOTH)
         for axis, image in zip(axes[:, column], images, strict=True):
             _show(axis, image, white)
     return figure

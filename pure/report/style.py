@@ -5,13 +5,17 @@ from __future__ import annotations
 import matplotlib.pyplot as plt
 from cycler import cycler
 
-__all__ = ["COLOURS", "PALETTE", "use"]
+__all__ = ["COLOURS", "ON_BOTH", "PALETTE", "use"]
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Colours of Okabe and Ito (2008), which people with any colour vision can tell apart, without the pale yellow."""
 
 COLOURS = {"pure": PALETTE[0], "resnet": PALETTE[1], "neutral": "#5F6B76"}
 """One colour for each family in every figure: product units blue, sums with ReLU vermilion, everything else grey."""
+
+
+ON_BOTH = "#757B82"
+"""A grey that can be read on white and on a dark page: for words beside photographs, which keep their colours."""
 
 
 def use() -> None:
@@ -24,8 +28,10 @@ def use() -> None:
             "figure.figsize": (7.0, 3.2),  # inches; as wide as the text of the book
             "figure.dpi": 200,
             "figure.constrained_layout.use": True,
-            "figure.facecolor": "white",  # not transparent: labels stay readable on the book's dark theme
-            "axes.facecolor": "white",
+            # Transparent: on a dark page the book's style sheet turns what is drawn here in black into white.
+            "figure.facecolor": "none",
+            "axes.facecolor": "none",
+            "savefig.facecolor": "none",
             "axes.prop_cycle": cycler(color=PALETTE),
             "axes.spines.top": False,
             "axes.spines.right": False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,9 +14,12 @@ import pytest
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.transforms import Affine2D, Bbox
 from test_records import evaluation, make_record
 
 from pure import report
+from pure.data.sets.galaxy10 import COUNTS
 from pure.records import RECORD_NAME, Resources, RunRecord, Score, Unit
 from pure.report import Difference, Sample, difference
 from pure.report.__main__ import main
@@ -44,6 +48,37 @@ def lines(axes: Axes) -> dict[str, tuple[list[float], list[float]]]:
     }
 
 
+def counts(axes: Axes) -> dict[tuple[int, int], str]:
+    """What a confusion matrix shows, by column and row."""
+    return {
+        (math.floor(x), math.floor(y)): text.get_text()
+        for text in axes.texts
+        if text.get_text()
+        for x, y in [text.get_position()]
+    }
+
+
+def overlapping(figure: Figure, texts: list[Text]) -> list[tuple[str, str]]:
+    """Pairs of texts that lie on top of each other; turned ones are compared as they lie, not by upright boxes."""
+    draw(figure)
+    shown = [text for text in texts if text.get_text()]
+    frames = []
+    for text in shown:
+        angle, text_box = text.get_rotation(), text.get_window_extent()
+        text.set_rotation(0)
+        flat = text.get_window_extent()
+        text.set_rotation(angle)
+        turn = Affine2D().rotate_deg(angle)
+        centre = (text_box.x0 + text_box.width / 2, text_box.y0 + text_box.height / 2)
+        x, y = turn.inverted().transform(centre)
+        frames.append((angle, Bbox.from_bounds(x - flat.width / 2, y - flat.height / 2, flat.width, flat.height)))
+    return [
+        (first.get_text(), second.get_text())
+        for (first, (angle, one)), (second, (other, two)) in itertools.combinations(zip(shown, frames, strict=True), 2)
+        if angle == other and one.overlaps(two)
+    ]
+
+
 def draw(figure: Figure) -> None:
     figure.canvas.draw()  # a figure can fail as late as this
 
@@ -52,8 +87,9 @@ def draw(figure: Figure) -> None:
 
 
 def test_sample_by_hand() -> None:
-    assert Sample.of([97.0, 98.0, 102.0]) == Sample(99.0, math.sqrt((4 + 1 + 9) / 2), 3)
-    assert Sample.of(iter([2.5])) == Sample(2.5, None, 1)
+    sample, one = Sample.of([97.0, 98.0, 102.0]), Sample.of(iter([2.5]))
+    assert (sample.mean, sample.deviation, sample.n) == (99.0, math.sqrt((4 + 1 + 9) / 2), 3)
+    assert (one.mean, one.deviation, one.n) == (2.5, None, 1)
     assert [str(Sample.of([97.0, 98.0, 102.0])), str(Sample.of([2.5]))] == ["99.00 ± 2.65", "2.50"]
     assert Sample.of([98.1, 98.1, 98.1]).deviation == 0.0
     with pytest.raises(ValueError, match="no values: a sample has at least one"):
@@ -62,7 +98,7 @@ def test_sample_by_hand() -> None:
 
 def test_interval_for_equal_sizes_and_deviations_is_students() -> None:
     # Three each with deviation 1: standard error sqrt(2/3) = 0.81650, 4 degrees of freedom, t(0.975, 4) = 2.77645
-    ours, theirs = Sample(98.0, 1.0, 3), Sample(96.0, 1.0, 3)
+    ours, theirs = Sample.of([97.0, 98.0, 99.0]), Sample.of([95.0, 96.0, 97.0])
     found = difference(ours, theirs)
     assert (found.mean, found.low, found.high) == pytest.approx(
         (2, 2 - 2.77645 * 0.81650, 2 + 2.77645 * 0.81650), abs=1e-4
@@ -480,7 +516,7 @@ def test_curves_of_one_run_are_the_records_values() -> None:
     draw(figure)
 
 
-def test_curves_of_several_runs_are_each_and_their_mean() -> None:
+def test_curves_of_several_runs_are_their_mean_and_a_band_of_one_deviation() -> None:
     records = [make_record(seed=0, losses=(4.0, 2.0)), make_record(seed=1, losses=(2.0, 1.0)), make_record("resnet20")]
     figure = report.curves(records)
     left = figure.axes[0]
@@ -490,20 +526,24 @@ def test_curves_of_several_runs_are_each_and_their_mean() -> None:
         "ResNet20, training": ([1, 2], [2.0, 1.0]),
         "ResNet20, validation": ([1, 2], [4.0, 2.0]),
     }
-    single = sorted(
-        list(line.get_ydata())
-        for line in left.lines
-        if str(line.get_label()).startswith("_") and line.get_linestyle() == "--"
-    )
-    assert single == [[2.0, 1.0], [4.0, 2.0]]
+    band = left.collections[0].get_paths()[0].vertices  # of PURe20's training: one sample deviation below and above
+    edges = {(float(epoch), round(float(value), 9)) for epoch, value in band}
+    assert edges == {
+        (epoch, round(mean + side * deviation, 9))
+        for epoch, mean, deviation in ((1.0, 3.0, math.sqrt(2)), (2.0, 1.5, math.sqrt(0.5)))
+        for side in (-1, 1)
+    }
+    assert len(left.collections) == 2  # one run has no band
     draw(figure)
 
 
 @pytest.mark.parametrize("losses", [(math.nan, math.nan), (math.inf, math.inf), (math.nan, 1.0), (1e28, math.inf)])
 def test_curves_with_losses_that_are_no_numbers_can_be_drawn(losses: tuple[float, ...]) -> None:
     figure = report.curves([make_record(losses=losses), make_record(seed=1)])
-    drawn = lines(figure.axes[0])["PURe20, training"][1]
-    assert drawn == pytest.approx([(losses[0] + 2) / 2, (losses[1] + 1) / 2], nan_ok=True)
+    drawn = lines(figure.axes[0])["PURe20, training"]
+    means = {1: (losses[0] + 2) / 2, 2: (losses[1] + 1) / 2}
+    finite = {epoch: mean for epoch, mean in means.items() if math.isfinite(mean)}
+    assert drawn == (list(finite), pytest.approx(list(finite.values())))
     draw(figure)
     draw(report.curves([make_record(losses=losses)]))
 
@@ -561,9 +601,8 @@ def test_confusion_matrix_shows_every_count() -> None:
     record = make_record(accuracy=0.9)
     figure = report.confusion_figure(record)
     (axes,) = figure.axes
-    texts = {text.get_position(): text.get_text() for text in axes.texts}
-    assert texts == {(0, 0): "45", (1, 0): "5", (0, 1): "5", (1, 1): "45"}
-    image = np.asarray(axes.images[0].get_array())
+    assert counts(axes) == {(0, 0): "45", (1, 0): "5", (0, 1): "5", (1, 1): "45"}
+    image = np.asarray(axes.collections[0].get_array()).reshape(2, 2)
     assert image.tolist() == [[0, 5], [5, 0]]  # errors alone are coloured
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted class", "true class")
     assert [label.get_text() for label in axes.get_xticklabels()] == ["a", "b"]
@@ -573,7 +612,45 @@ def test_confusion_matrix_shows_every_count() -> None:
 def test_confusion_matrix_has_the_true_class_in_its_rows() -> None:
     record = make_record(test=evaluation(0.5, confusion=((7, 3), (0, 4))))
     (axes,) = report.confusion_figure(record).axes
-    assert {text.get_position(): text.get_text() for text in axes.texts} == {(0, 0): "7", (1, 0): "3", (1, 1): "4"}
+    assert counts(axes) == {(0, 0): "7", (1, 0): "3", (1, 1): "4"}
+
+
+LONGEST = {
+    "galaxies": tuple(COUNTS),
+    "ImageNet": ("German short-haired pointer", "black-and-tan coonhound", "soft-coated wheaten terrier", "ox"),
+}
+
+
+@pytest.mark.parametrize("classes", LONGEST.values(), ids=LONGEST)
+def test_the_longest_names_of_a_confusion_matrix_lie_beside_each_other(classes: tuple[str, ...]) -> None:
+    counts = np.full((len(classes), len(classes)), 1234)
+    record = make_record(test=evaluation(0.5, confusion=tuple(map(tuple, counts.tolist()))))
+    record = record.model_copy(update={"data": record.data.model_copy(update={"classes": classes})})
+    figure = report.confusion_figure(record)
+    (axes,) = figure.axes
+    assert [label.get_text() for label in axes.get_xticklabels()] == list(classes)
+    assert overlapping(figure, [*axes.get_xticklabels(), axes.xaxis.label]) == []
+    assert overlapping(figure, [*axes.get_yticklabels(), *axes.texts]) == []
+    assert all(figure.bbox.contains(*corner) for text in axes.get_xticklabels() for corner in ends(text))
+
+
+@pytest.mark.parametrize("classes", LONGEST.values(), ids=LONGEST)
+def test_the_longest_names_over_misclassified_images_lie_beside_each_other(classes: tuple[str, ...]) -> None:
+    labels = torch.arange(16) % len(classes)
+    logits = torch.nn.functional.one_hot((labels + 1) % len(classes), len(classes)) * 20.0
+    figure = report.misclassified_figure(torch.zeros(16, 3, 64, 64, dtype=torch.uint8), labels, logits, classes)
+    titles = [axes.title for axes in figure.axes]
+    assert len(titles) == 16
+    assert overlapping(figure, titles) == []
+    for axes in figure.axes:  # nor on an image, that above included
+        assert not any(title.get_window_extent().overlaps(axes.get_window_extent()) for title in titles)
+    assert all(figure.bbox.contains(*corner) for title in titles for corner in ends(title))
+
+
+def ends(text: Text) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Two corners of the box around a text."""
+    box = text.get_window_extent()
+    return (box.x0, box.y0), (box.x1, box.y1)
 
 
 @pytest.mark.parametrize(
