@@ -2,8 +2,8 @@
 
 ::
 
-    network = torch.hub.load("pure-networks/pure", "pure34", num_classes=10)
-    print(torch.hub.help("pure-networks/pure", "pure34"))
+    network = torch.hub.load("path/to/this/clone", "pure34", source="local", num_classes=10)
+    print(torch.hub.help("path/to/this/clone", "pure34", source="local"))
 """
 
 from __future__ import annotations

@@ -1,16 +1,19 @@
 # ---
 # jupyter:
 #   jupytext:
-#     notebook_metadata_filter: -jupytext.text_representation.jupytext_version,pure
+#     notebook_metadata_filter: pure,-jupytext.text_representation.jupytext_version
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
 #   kernelspec:
 #     display_name: Python 3 (ipykernel)
 #     language: python
 #     name: python3
 #   pure:
-#     depends: ["results/**/record.json", "_build/runs/**/record.json"]
+#     depends:
+#     - results/**/record.json
+#     - _build/runs/**/record.json
 # ---
 
 # %% [markdown]
@@ -78,11 +81,10 @@ Markdown(
 # %% [markdown]
 # ## Run it yourself
 #
-# Two commands install everything that the lock file names, train the small networks, execute every notebook and build
-# these pages under `_build/html`:
+# One command, in a clone of the repository, to which the button at the top of the page leads, installs everything that
+# the lock file names, trains the small networks, executes every notebook and builds these pages under `_build/html`:
 #
 # ```bash
-# git clone https://github.com/pure-networks/pure && cd pure
 # make book
 # ```
 #

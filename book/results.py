@@ -1,16 +1,19 @@
 # ---
 # jupyter:
 #   jupytext:
-#     notebook_metadata_filter: -jupytext.text_representation.jupytext_version,pure
+#     notebook_metadata_filter: pure,-jupytext.text_representation.jupytext_version
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
 #   kernelspec:
 #     display_name: Python 3 (ipykernel)
 #     language: python
 #     name: python3
 #   pure:
-#     depends: ["results/**/record.json", "_build/runs/**/record.json"]
+#     depends:
+#     - results/**/record.json
+#     - _build/runs/**/record.json
 # ---
 
 # %% [markdown]

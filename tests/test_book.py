@@ -205,19 +205,21 @@ def test_generated_pages_launch_the_notebook_that_makes_them(pure_book: ModuleTy
 
 
 def test_the_environment_sets_the_addresses(pure_book: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = SimpleNamespace(
-        html_theme_options={"launch_buttons": {"binderhub_url": "b", "jupyterhub_url": "j"}, "repository_url": "r"}
-    )
+    config = SimpleNamespace(html_theme_options={"launch_buttons": {"binderhub_url": "b", "jupyterhub_url": "j"}})
     for variable in pure_book.ADDRESSES:
         monkeypatch.delenv(variable, raising=False)
     pure_book.set_addresses(None, config)
     assert config.html_theme_options["launch_buttons"] == {"binderhub_url": "b", "jupyterhub_url": "j"}
     monkeypatch.setenv("PURE_JUPYTERHUB_URL", "https://hub.example.org")
+    pure_book.set_addresses(None, config)
+    assert config.html_theme_options["repository_url"] == pure_book.repository_address()
+    assert "repository_provider" not in config.html_theme_options  # the theme knows it by its host
     monkeypatch.setenv("PURE_REPOSITORY_URL", "https://git.example.org/us/pure")
     pure_book.set_addresses(None, config)
     assert config.html_theme_options == {
         "launch_buttons": {"binderhub_url": "b", "jupyterhub_url": "https://hub.example.org"},
         "repository_url": "https://git.example.org/us/pure",
+        "repository_provider": "github",
     }
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import jupytext
 import nbformat
 import pytest
+from jupytext.config import load_jupytext_config
 from nbformat import NotebookNode, v4
 from store_notebooks import ROOT, STORED, TAG, is_chosen, light_notebooks, store, stored_path
 
@@ -60,6 +61,19 @@ def test_notebooks_define_no_networks(notebook: Path) -> None:
         for base in node.bases
     ]
     assert not [base for base in bases if base.rpartition(".")[2] == "Module"], "networks belong into pure/"
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=names(NOTEBOOKS))
+def test_saving_on_a_hub_changes_nothing(notebook: Path) -> None:
+    """With what a session adds: the kernel's language, outputs and their numbers, what is scrolled or folded."""
+    config = load_jupytext_config(str(notebook))  # as the server does
+    document = jupytext.read(notebook, config=config)
+    document.metadata["language_info"] = {"name": "python", "version": "3.11.9", "file_extension": ".py"}
+    code = next(cell for cell in document.cells if cell.cell_type == "code")
+    code.outputs = [v4.new_output("stream", text="shown\n")]
+    code.execution_count = 7
+    code.metadata |= {"scrolled": True, "collapsed": False, "execution": {"iopub.status.busy": "2026-01-01T00:00"}}
+    assert jupytext.writes(document, fmt="py:percent", config=config) == notebook.read_text()
 
 
 def test_every_light_notebook_is_stored_and_no_other() -> None:

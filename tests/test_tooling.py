@@ -135,11 +135,22 @@ def test_the_citation_names_the_software_and_the_paper() -> None:
     assert citation["cff-version"] == "1.2.0"
     assert {"title", "message", "authors", "license"} <= citation.keys()
     assert citation["license"] == PROJECT["license"]
-    assert citation["repository-code"] == PROJECT["urls"]["Repository"]
     (paper,) = citation["references"]
     assert [author["family-names"] for author in paper["authors"]] == ["Li", "Jaekel", "Dellen"]
     assert paper["url"] == PROJECT["urls"]["Paper"]
     assert "independent reimplementation" in citation["message"]
+
+
+def test_the_address_of_the_repository_stands_in_one_place() -> None:
+    """It is an assumption until somebody publishes there: what readers type works from the clone at hand."""
+    address = PROJECT["urls"]["Repository"].encode()
+    holding = [path.relative_to(ROOT).as_posix() for path in tracked_files() if address in path.read_bytes()]
+    assert holding == ["pyproject.toml"]
+    texts = [path for path in tracked_files() if path.suffix in (".md", ".py", ".yml", ".yaml", ".cff")]
+    fetching = re.compile(rb"(git clone|git\+)\s*https?://" + rb"|torch\.hub\.load\(\"[\w-]+/")
+    assert [
+        path.name for path in texts if path != Path(__file__).resolve() and fetching.search(path.read_bytes())
+    ] == []
 
 
 def test_the_environment_refers_to_files_that_exist() -> None:

@@ -11,11 +11,13 @@ from __future__ import annotations
 import hashlib
 import importlib
 import os
+import tomllib
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import jupytext
 import nbformat
@@ -43,6 +45,9 @@ ADDRESSES = {
     "PURE_REPOSITORY_URL": ("repository_url",),
 }
 """Environment variables, and the theme's option that each of them sets."""
+
+# The theme knows how three kinds of hosts name a file and a branch, each by its name; others mostly follow the first.
+_PROVIDERS = ("github", "gitlab", "bitbucket")
 
 # The theme's own handlers make the header's buttons at these priorities: ours go before the one and after the other.
 _BEFORE_THE_BUTTONS, _AFTER_THE_BUTTONS = 500, 600
@@ -94,14 +99,24 @@ def executed_notebook(text: str, cache: Path | str) -> NotebookNode:
     return notebook
 
 
+def repository_address() -> str:
+    """Where the repository is published, or assumed to be: pyproject.toml says it."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf8"))["project"]
+    return str(project["urls"]["Repository"])
+
+
 def set_addresses(app: Sphinx, config: Config) -> None:
-    """Let the environment of the build override the addresses of ``_config.yml``."""
+    """Set the repository's address, and let the environment of the build override it and those of ``_config.yml``."""
+    config.html_theme_options["repository_url"] = repository_address()
     for variable, (*parents, option) in ADDRESSES.items():
         if address := os.environ.get(variable):
             options = config.html_theme_options
             for parent in parents:
                 options = options.setdefault(parent, {})
             options[option] = address
+    host = urlsplit(config.html_theme_options["repository_url"]).hostname or ""
+    if not any(provider in host for provider in _PROVIDERS):
+        config.html_theme_options["repository_provider"] = _PROVIDERS[0]
 
 
 def offer_download(app: Sphinx, pagename: str, template: str, context: dict[str, Any], doctree: nodes.document) -> None:

@@ -1,16 +1,18 @@
 # ---
 # jupyter:
 #   jupytext:
-#     notebook_metadata_filter: -jupytext.text_representation.jupytext_version,pure
+#     notebook_metadata_filter: pure,-jupytext.text_representation.jupytext_version
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
 #   kernelspec:
 #     display_name: Python 3 (ipykernel)
 #     language: python
 #     name: python3
 #   pure:
-#     depends: ["data/splits/cifar10*.json"]
+#     depends:
+#     - data/splits/cifar10*.json
 # ---
 
 # %% [markdown]
@@ -64,7 +66,7 @@ show(data_pages.description("cifar10"))
 #
 # ## What they look like
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Photographs of 32 pixels, a row for each class"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Photographs of 32 pixels, a row for each class", "classes": "photo"}}
 print(f"Shown: {what}")
 data_pages.contact_sheet(shown, classes, per_class=12)
 plt.show()
@@ -105,7 +107,7 @@ else:
 # old size, every second image mirrored; drawn anew in every epoch ({py:mod}`pure.data.augment`). The Poisson noise of
 # section 4.1.2 is the paper's for galaxies; here it stands for comparison.
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Five photographs, augmented and under noise"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Five photographs, augmented and under noise", "classes": "photo"}}
 augmentation = get_recipe("cifar10", "pure20").augmentation
 print(f"{what}: {augmentation}")
 samples = shown.images[torch.arange(5) * (len(shown) // 5)]

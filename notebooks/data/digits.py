@@ -1,10 +1,11 @@
 # ---
 # jupyter:
 #   jupytext:
-#     notebook_metadata_filter: -jupytext.text_representation.jupytext_version,pure
+#     notebook_metadata_filter: pure,-jupytext.text_representation.jupytext_version
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
 #   kernelspec:
 #     display_name: Python 3 (ipykernel)
 #     language: python
@@ -41,7 +42,7 @@ show(data_pages.description("digits"))
 # %% [markdown]
 # ## What they look like
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Ten digits of each class"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Ten digits of each class", "classes": "photo"}}
 data_pages.contact_sheet(splits.train, splits.classes, per_class=14, white=splits.white)
 plt.show()
 
@@ -81,7 +82,7 @@ show(data_pages.statistics(splits))
 # digit is none. The Poisson noise of section 4.1.2 {cite}`li2025pure` takes a grey level for a number of photons. White
 # is 16 here and 255 in the galaxies: at the same scale $s$ the digits suffer more.
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Five digits, moved and under noise"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Five digits, moved and under noise", "classes": "photo"}}
 augmentation = get_recipe("digits", "pure20").augmentation
 samples = splits.train.images[:5]
 data_pages.side_by_side(data_pages.versions(samples, augmentation, scales=(16, 4, 1), white=splits.white), splits.white)

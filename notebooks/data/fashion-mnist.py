@@ -1,16 +1,18 @@
 # ---
 # jupyter:
 #   jupytext:
-#     notebook_metadata_filter: -jupytext.text_representation.jupytext_version,pure
+#     notebook_metadata_filter: pure,-jupytext.text_representation.jupytext_version
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
 #   kernelspec:
 #     display_name: Python 3 (ipykernel)
 #     language: python
 #     name: python3
 #   pure:
-#     depends: ["data/splits/fashion-mnist*.json"]
+#     depends:
+#     - data/splits/fashion-mnist*.json
 # ---
 
 # %% [markdown]
@@ -47,7 +49,7 @@ show(data_pages.description("fashion-mnist"))
 # %% [markdown]
 # ## What they look like
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Pictures of each class"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Pictures of each class", "classes": "photo"}}
 shown = splits if here else stand_in
 print(f"Shown: {shown.name}, training set")
 data_pages.contact_sheet(shown.train, shown.classes, per_class=14, white=shown.white)
@@ -85,7 +87,7 @@ show(data_pages.statistics(shown))
 # The recipe is CIFAR-10's: padded by four black pixels, a window of the old size, every second image mirrored, drawn
 # anew in every epoch. Beside it the Poisson noise of section 4.1.2 {cite}`li2025pure`.
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Five pictures, augmented and under noise"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Five pictures, augmented and under noise", "classes": "photo"}}
 augmentation = get_recipe("fashion-mnist" if here else "digits", "pure20").augmentation
 print(f"{shown.name}: {augmentation}")
 columns = data_pages.versions(shown.train.images[:5], augmentation, scales=(1, 0.1), white=shown.white)

@@ -1,16 +1,18 @@
 # ---
 # jupyter:
 #   jupytext:
-#     notebook_metadata_filter: -jupytext.text_representation.jupytext_version,pure
+#     notebook_metadata_filter: pure,-jupytext.text_representation.jupytext_version
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
 #   kernelspec:
 #     display_name: Python 3 (ipykernel)
 #     language: python
 #     name: python3
 #   pure:
-#     depends: ["data/splits/galaxy10*.json"]
+#     depends:
+#     - data/splits/galaxy10*.json
 # ---
 
 # %% [markdown]
@@ -58,7 +60,7 @@ show(data_pages.description("galaxy10"))
 # %% [markdown]
 # ## What they look like (figure 4 of the paper)
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Galaxies, a row for each class"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Galaxies, a row for each class", "classes": "photo"}}
 print(f"Shown: {what}, training set")
 data_pages.contact_sheet(shown.train, shown.classes, per_class=8)
 plt.show()
@@ -130,7 +132,7 @@ show(data_pages.statistics(shown))
 # from the paper; here it is any. To the test images comes Poisson noise, $x' = \mathrm{clip}(\mathrm{Poisson}(s x) / s,
 # 0, 255)$. The paper does not state its scale $s$: with $s = 1$ a grey level is a photon.
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Five galaxies, augmented and under noise"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Five galaxies, augmented and under noise", "classes": "photo"}}
 options = get_recipe("galaxy10" if here else "galaxy10-quick", "pure18").data_options
 augmentation = options["static_augmentation"]
 print(f"{what}: {augmentation}")

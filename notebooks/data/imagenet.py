@@ -1,16 +1,18 @@
 # ---
 # jupyter:
 #   jupytext:
-#     notebook_metadata_filter: -jupytext.text_representation.jupytext_version,pure
+#     notebook_metadata_filter: pure,-jupytext.text_representation.jupytext_version
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
 #   kernelspec:
 #     display_name: Python 3 (ipykernel)
 #     language: python
 #     name: python3
 #   pure:
-#     depends: ["data/splits/imagenet*.json"]
+#     depends:
+#     - data/splits/imagenet*.json
 # ---
 
 # %% [markdown]
@@ -65,7 +67,7 @@ show(data_pages.description("imagenet"))
 #
 # Of a thousand classes the first ten, or those that there are. Photographs have many sizes and shapes.
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Photographs, a row for each class"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Photographs, a row for each class", "classes": "photo"}}
 print(f"Shown: {what}")
 first = (shown.labels < 10).nonzero().squeeze(1)
 if splits is None:
@@ -113,7 +115,7 @@ show(
 # second one is mirrored; drawn anew in every epoch ({py:mod}`pure.data.augment`). Poisson noise (section 4.1.2) is the
 # paper's for galaxies; here, on the central crop, it stands for comparison.
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Photographs, as resized crops and under noise"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Photographs, as resized crops and under noise", "classes": "photo"}}
 augmentation = get_recipe("imagenet", "pure18").augmentation
 print(f"{what}: {augmentation}")
 rows = torch.arange(4) * (len(shown) // 4) if splits is not None else torch.arange(2)
@@ -144,7 +146,7 @@ for name in ("single-crop", "ten-crop", "multi-scale"):
     rows.append([f"`{name}`", str(len(views)), sizes, f"{pixels:,}"])
 show(pd.DataFrame(rows, columns=["Protocol", "Views", "Sizes", "Pixels for the first photograph above"]))
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "The single crop and the five crops of ten-crop"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "The single crop and the five crops of ten-crop", "classes": "photo"}}
 crops = Protocol.parse("ten-crop")
 places = ("upper left", "upper right", "lower left", "lower right", "centre")
 columns = {"single-crop": [centre.views(image)[0] for image in samples[:2]]}
@@ -156,7 +158,7 @@ plt.show()
 # %% [markdown]
 # The mirror image of each of the five makes them ten. The five sizes of `multi-scale`, drawn to one scale:
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "A photograph at five sizes"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "A photograph at five sizes", "classes": "photo"}}
 views = Protocol.parse("multi-scale").views(samples[0])
 widths = [view.shape[-1] for view in views]
 figure, axes = plt.subplots(
@@ -164,7 +166,7 @@ figure, axes = plt.subplots(
 )
 for axis, view in zip(axes, views, strict=True):
     axis.imshow(view.movedim(0, -1).numpy())
-    axis.set_title(min(view.shape[-2:]), fontsize=8)
+    axis.set_title(min(view.shape[-2:]), fontsize=8, color=style.ON_BOTH)
     axis.set_axis_off()
 plt.show()
 

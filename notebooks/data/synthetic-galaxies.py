@@ -1,10 +1,11 @@
 # ---
 # jupyter:
 #   jupytext:
-#     notebook_metadata_filter: -jupytext.text_representation.jupytext_version,pure
+#     notebook_metadata_filter: pure,-jupytext.text_representation.jupytext_version
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
 #   kernelspec:
 #     display_name: Python 3 (ipykernel)
 #     language: python
@@ -48,7 +49,7 @@ show(data_pages.description("galaxy10-synthetic"))
 #
 # Synthetic, 256 pixels as in Galaxy10, drawn now by {py:func}`pure.data.sets.synthetic_galaxies.simulate`:
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Synthetic galaxies, a row for each of the ten classes"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Synthetic galaxies, a row for each class", "classes": "photo"}}
 classes, per_class = tuple(COUNTS), 6
 pictures = [simulate(label, 256, seed=0, index=index) for label in range(len(classes)) for index in range(per_class)]
 drawn = torch.stack([torch.from_numpy(picture) for picture in pictures]).movedim(-1, 1)  # (60, 3, 256, 256)
@@ -70,7 +71,7 @@ show(pd.DataFrame(rows, columns=["Class", "Synthetic, drawn as"]))
 # %% [markdown]
 # The same galaxy at every size of the picture, for it is drawn in seconds of arc:
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Three synthetic galaxies at three sizes"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Three synthetic galaxies at three sizes", "classes": "photo"}}
 sizes = {
     f"{size} pixels": [torch.from_numpy(simulate(label, size)).movedim(-1, 0) for label in (1, 5, 9)]
     for size in (32, 64, 128, 256)
@@ -123,7 +124,7 @@ show(data_pages.statistics(splits))
 # As in section 4.1.2 {cite}`li2025pure`, on synthetic galaxies of 256 pixels: turned, mirrored and cropped, and under
 # Poisson noise of scale $s$.
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Five synthetic galaxies, augmented and under noise"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Five synthetic galaxies, augmented and noisy", "classes": "photo"}}
 augmentation = get_recipe("galaxy10", "pure18").data_options["static_augmentation"]
 samples = drawn[torch.tensor([0, 2, 5, 7, 9]) * per_class + 1]
 data_pages.side_by_side(data_pages.versions(samples, augmentation, draws=2, scales=(4, 1, 0.25)))

@@ -1,10 +1,11 @@
 # ---
 # jupyter:
 #   jupytext:
-#     notebook_metadata_filter: -jupytext.text_representation.jupytext_version
+#     notebook_metadata_filter: pure,-jupytext.text_representation.jupytext_version
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
 #   kernelspec:
 #     display_name: Python 3 (ipykernel)
 #     language: python
@@ -129,7 +130,7 @@ plt.show()
 # %% [markdown]
 # ## What is confused with what
 #
-# The test set is looked at here, once, with the weights that the recipe selects. Rows are the true classes.
+# Of the test that ended the training, with the weights that the recipe selects. Rows are the true classes.
 
 # %% mystnb={"image": {"alt": "Confusion matrix of the test set", "width": "65%"}}
 if record.test is not None and record.test.confusion is not None:
@@ -139,9 +140,10 @@ if record.test is not None and record.test.confusion is not None:
 # %% [markdown]
 # ## The errors themselves
 #
-# Surest first. The weights are read back from the run's folder, and must give the record's accuracy again.
+# Surest first. The weights are read back from the run's folder and predict the test set again, to show which images
+# they get wrong; nothing is chosen by it. The accuracy must be the record's.
 
-# %% mystnb={"image": {"alt": "Test images that were classified wrongly"}}
+# %% mystnb={"image": {"alt": "Test images that were classified wrongly", "classes": "photo"}}
 if record.test is not None:
     _, network, splits = load_run(folder, data or None)
     labels = splits.test.labels
