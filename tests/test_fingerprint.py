@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 from pathlib import Path
 
 import pytest
@@ -131,6 +132,24 @@ def test_a_docstring_of_the_report_leaves_every_notebook_as_it_is(tmp_path: Path
     for notebook in notebooks:
         source = notebook.read_text()
         assert code_fingerprint(source, copy.parent) == code_fingerprint(source, tmp_path), notebook.name
+
+
+def test_a_run_of_the_batch_is_made_of_its_notebook_its_parameters_and_the_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = importlib.util.spec_from_file_location("run_fingerprint", ROOT / "workflow" / "fingerprint.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    notebook = tmp_path / "train.py"
+    notebook.write_text("# %% [markdown]\n# Prose.\n\n# %%\nimport pure\n")
+    seen = [module.fingerprint(notebook, {"seed": 0}), module.fingerprint(notebook, {"seed": 1})]
+    notebook.write_text(notebook.read_text().replace("Prose.", "Better prose."))
+    seen.append(module.fingerprint(notebook, {"seed": 0}))
+    monkeypatch.setattr(module, "code_fingerprint", lambda source: "another")
+    seen.append(module.fingerprint(notebook, {"seed": 0}))
+    assert len(set(seen)) == 4
 
 
 def test_no_import_of_the_package_is_relative() -> None:

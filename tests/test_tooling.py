@@ -147,7 +147,7 @@ def test_the_address_of_the_repository_stands_in_one_place() -> None:
     holding = [path.relative_to(ROOT).as_posix() for path in tracked_files() if address in path.read_bytes()]
     assert holding == ["pyproject.toml"]
     texts = [path for path in tracked_files() if path.suffix in (".md", ".py", ".yml", ".yaml", ".cff")]
-    fetching = re.compile(rb"(git clone|git\+)\s*https?://" + rb"|torch\.hub\.load\(\"[\w-]+/")
+    fetching = re.compile(rb"(git clone|git\+)\s*https?://" + rb"|torch\.hub\.load\(\"[\w-]+/[\w-]+\"")
     assert [
         path.name for path in texts if path != Path(__file__).resolve() and fetching.search(path.read_bytes())
     ] == []

@@ -8,12 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pure
+from pure.fingerprint import code_fingerprint
 
 
 def fingerprint(notebook: Path, parameters: Mapping[str, Any]) -> str:
-    """SHA-256 over the parameters that decide what comes out, the notebook and the package."""
-    digest = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode())
-    for path in [notebook, *sorted(Path(pure.__file__).parent.rglob("*.py"))]:
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
+    """SHA-256 over the parameters that decide what comes out, the notebook, prose too, and the code that it uses."""
+    source = notebook.read_text(encoding="utf-8")
+    made_of = [json.dumps(parameters, sort_keys=True), source, code_fingerprint(source)]
+    return hashlib.sha256("\0".join(made_of).encode()).hexdigest()
