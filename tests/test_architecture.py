@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-FLOORS = ["version", "fingerprint", "nn", "models", "data", "recipes", "records", "train", "report"]
+FLOORS = ["version", "fingerprint", "wording", "nn", "models", "data", "recipes", "records", "train", "report"]
 """From below: a wing imports from those before it, and the report may load the runs of a training, not the reverse."""
 
 

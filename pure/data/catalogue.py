@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from pure.wording import did_you_mean
 
 if TYPE_CHECKING:
     from pure.data.splits import Splits
@@ -82,9 +83,7 @@ def describe(name: str) -> Description:
         ValueError: the name is unknown; the nearest and the known ones are named.
     """
     if name not in CATALOGUE:
-        nearest = difflib.get_close_matches(name.lower(), CATALOGUE, n=1)
-        hint = f"did you mean {nearest[0]!r}? " if nearest else ""
-        raise ValueError(f"unknown data set {name!r}; {hint}known are {', '.join(CATALOGUE)}")
+        raise ValueError(f"unknown data set {name!r}; {did_you_mean(name, CATALOGUE)}known are {', '.join(CATALOGUE)}")
     return CATALOGUE[name]
 
 

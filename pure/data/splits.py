@@ -7,8 +7,10 @@ later run divides by the written rows and is refused if the images are others.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,11 +18,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 from torch import Tensor
 
 from pure.data.images import Images, ImageSet, read, select, sha256_of
 from pure.data.storage.files import write_atomically
+from pure.wording import some
 
 __all__ = [
     "SplitFile",
@@ -156,7 +160,7 @@ class SplitFile:
             differ = [name for name in {**self.digest, **now} if self.digest.get(name) != now.get(name)]
             raise ValueError(
                 f"data set {self.name!r} is not the one that {self.path} divides: {', '.join(differ) or 'the parts'} "
-                "differ; get the original files again, or remove the file to divide anew"
+                "differ; get the original files again, or move the file elsewhere to divide again"
             )
         return splits
 
@@ -182,7 +186,7 @@ def read_split(path: Path | str) -> SplitFile:
             rows=None if rows is None else {name: torch.tensor(part, dtype=torch.int64) for name, part in rows.items()},
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} is no written split ({error}); remove it to divide anew") from None
+        raise ValueError(f"{path} is no written split ({error}); move it elsewhere to divide again") from None
 
 
 def divide(source: Images, split: SplitFile, classes: Sequence[str], **options: Any) -> Splits:
@@ -219,30 +223,77 @@ def divide(source: Images, split: SplitFile, classes: Sequence[str], **options: 
     return split.check(splits)
 
 
-def stratified_split(labels: Tensor, fractions: tuple[float, float, float], seed: int) -> tuple[Tensor, Tensor, Tensor]:
+def stratified_split(
+    labels: Tensor, fractions: tuple[float, float, float], seed: int, classes: Sequence[str] | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
     """Divide the rows so that every class keeps its share in each part.
 
     Args:
         labels: shape ``(N,)``, integer.
         fractions: shares of training, validation and test set; they add up to one.
         seed: fixes the division; the same on every machine.
+        classes: names of the classes, for an error; by default their labels.
 
     Returns:
         Row numbers of the three parts, ascending, int64; together every row once.
 
     Raises:
-        ValueError: the fractions are not three positive shares of one, or a class is too small to be divided.
+        ValueError: the fractions are not three positive shares of one, or some classes are too small to be in each
+            part: they are named, with their count and the number needed.
     """
     _require_shares(fractions)
-    rows = np.arange(len(labels))
-    _, validation, test = fractions
     strata = labels.numpy()
-    train_rows, rest = train_test_split(rows, test_size=validation + test, stratify=strata, random_state=seed)
-    validation_rows, test_rows = train_test_split(
-        rest, test_size=test / (validation + test), stratify=strata[rest], random_state=seed
-    )
-    train, held_out, final = (torch.from_numpy(np.sort(part)) for part in (train_rows, validation_rows, test_rows))
+    _, validation, test = fractions
+
+    def cut() -> tuple[NDArray[np.int64], ...]:
+        train, rest = train_test_split(
+            np.arange(len(labels)), test_size=validation + test, stratify=strata, random_state=seed
+        )
+        share = test / (validation + test)
+        return train, *train_test_split(rest, test_size=share, stratify=strata[rest], random_state=seed)
+
+    where = "training, validation and test set"
+    train, held_out, final = _with_every_class(cut, labels, _enough(fractions), where, classes)
     return train, held_out, final
+
+
+def _enough(fractions: tuple[float, float, float]) -> int:
+    """How many images of a class are surely in all three parts, whatever the other classes take of the roundings."""
+    _, validation, test = fractions
+    rest = validation + test
+    for number in itertools.count(3):
+        apart = math.floor(number * rest + 1e-9)
+        smaller = math.floor(apart * min(validation, test) / rest + 1e-9)
+        if smaller >= 1 and math.ceil(number * rest - 1e-9) < number:
+            return number
+    raise AssertionError
+
+
+def _with_every_class(
+    cut: Callable[[], Sequence[NDArray[np.int64]]],
+    labels: Tensor,
+    needed: int,
+    where: str,
+    classes: Sequence[str] | None,
+) -> list[Tensor]:
+    """The parts that a function of sklearn cuts, ascending, each with an image of every class.
+
+    Raises:
+        ValueError: a class is in fewer parts; the classes with fewer images than needed are named, the smallest first.
+    """
+    found, counts = labels.unique(return_counts=True)
+    try:
+        parts = [torch.from_numpy(np.sort(part)) for part in cut()]
+    except ValueError:  # sklearn names the classes that a second cut finds too small, not those that a first cut lost
+        parts = []
+    if parts and all(len(labels[part].unique()) == len(found) for part in parts):
+        return parts
+    few = sorted((count, label) for label, count in zip(found.tolist(), counts.tolist(), strict=True) if count < needed)
+    named = some(f"{classes[label] if classes else label} ({count})" for count, label in few)
+    raise ValueError(
+        f"{len(few)} of {len(found)} classes have too few images to be in {where}: {named}; {needed} of each are "
+        "needed. Add some, leave these classes out, or divide by other shares"
+    )
 
 
 def grouped_split(
@@ -289,30 +340,39 @@ def grouped_split(
     return train, held_out, final
 
 
-def holdout(labels: Tensor, number: int, seed: int) -> tuple[Tensor, Tensor]:
+def holdout(labels: Tensor, number: int, seed: int, classes: Sequence[str] | None = None) -> tuple[Tensor, Tensor]:
     """Hold out a number of rows so that every class keeps its share.
 
     Args:
         labels: shape ``(N,)``, integer.
         number: rows to hold out.
         seed: fixes the choice; the same on every machine.
+        classes: names of the classes, for an error; by default their labels.
 
     Returns:
         Row numbers of the rest and of those held out, ascending, int64.
 
     Raises:
-        ValueError: the number leaves a side without a row of each class, or a class has one row only.
+        ValueError: the number leaves a side without a row of each class, or some classes are too small to be on both
+            sides: they are named, with their count and the number needed.
     """
-    classes = len(labels.unique())
-    if not classes <= number <= len(labels) - classes:
+    there = len(labels.unique())
+    if not there <= number <= len(labels) - there:
         raise ValueError(
-            f"cannot hold out {number} of {len(labels)} images: {classes} classes need from {classes} to "
-            f"{len(labels) - classes}"
+            f"cannot hold out {number} of {len(labels)} images: {there} classes need from {there} to "
+            f"{len(labels) - there}"
         )
-    rest, held_out = train_test_split(
-        np.arange(len(labels)), test_size=number, stratify=labels.numpy(), random_state=seed
-    )
-    return torch.from_numpy(np.sort(rest)), torch.from_numpy(np.sort(held_out))
+
+    def cut() -> Sequence[NDArray[np.int64]]:
+        rows: Sequence[NDArray[np.int64]] = train_test_split(
+            np.arange(len(labels)), test_size=number, stratify=labels.numpy(), random_state=seed
+        )
+        return rows
+
+    needed = max(2, -(-len(labels) // min(number, len(labels) - number)))
+    where = f"both the {number} held out and the other {len(labels) - number}"
+    rest, held_out = _with_every_class(cut, labels, needed, where, classes)
+    return rest, held_out
 
 
 def _require_shares(fractions: tuple[float, float, float]) -> None:

@@ -293,7 +293,7 @@ def test_another_source_is_refused(tmp_path: Path) -> None:
 def test_a_damaged_division_is_refused(text: str, tmp_path: Path) -> None:
     path = tmp_path / "split.json"
     path.write_text(text)
-    with pytest.raises(ValueError, match=r"split.json is no written split \(.*\); remove it to divide anew"):
+    with pytest.raises(ValueError, match=r"split.json is no written split \(.*\); move it elsewhere to divide again"):
         read_split(path)
 
 
@@ -356,7 +356,7 @@ def test_fractions_that_are_no_shares_are_refused(fractions: tuple[float, ...]) 
 
 def test_a_class_of_one_image_cannot_be_divided() -> None:
     labels = torch.tensor([0] * 50 + [1])
-    with pytest.raises(ValueError, match="class"):
+    with pytest.raises(ValueError, match=r"1 of 2 classes have too few images to be in training.*: 1 \(1\); 5 of each"):
         stratified_split(labels, (0.6, 0.2, 0.2), 0)
     with pytest.raises(ValueError, match="class 1 lies in fewer than three groups"):
         grouped_split(labels, torch.arange(51), (0.6, 0.2, 0.2), 0)
@@ -442,3 +442,26 @@ def test_holdout_is_disjoint_complete_seeded_and_keeps_the_shares() -> None:
 def test_holdout_leaves_every_class_on_both_sides(number: int) -> None:
     with pytest.raises(ValueError, match=f"cannot hold out {number} of 160 images: 3 classes need from 3 to 157"):
         holdout(LABELS, number, 0)
+
+
+def test_classes_too_small_to_be_divided_are_named_with_their_count_and_the_number_needed() -> None:
+    counts = {"large": 100, "six": 6, "seven": 7, "two": 2}
+    labels = torch.arange(4).repeat_interleave(torch.tensor(list(counts.values())))
+    message = (
+        r"3 of 4 classes have too few images to be in training, validation and test set: two \(2\), six \(6\), "
+        r"seven \(7\); 10 of each are needed"
+    )
+    with pytest.raises(ValueError, match=message):
+        stratified_split(labels, (0.8, 0.1, 0.1), 0, tuple(counts))
+    with pytest.raises(ValueError, match=r"2 of 3 classes .* the other 98: two \(2\), seven \(7\); 10 of each"):
+        holdout(labels[labels != 1].clone(), 11, 0, ("large", "", "seven", "two"))
+
+
+@pytest.mark.parametrize("fractions", [(0.8, 0.1, 0.1), (0.6, 0.2, 0.2), (0.75, 0.15, 0.1), (0.1, 0.45, 0.45)])
+def test_the_number_needed_is_enough_whatever_the_other_classes(fractions: tuple[float, float, float]) -> None:
+    needed = module._enough(fractions)
+    generator = torch.Generator().manual_seed(0)
+    for seed in range(50):
+        others = torch.randint(needed, 5 * needed, (4,), generator=generator)
+        labels = torch.arange(5).repeat_interleave(torch.cat([torch.tensor([needed]), others]))
+        assert all(len(labels[part].unique()) == 5 for part in stratified_split(labels, fractions, seed))

@@ -28,7 +28,7 @@ def digits(split_seed: int = 0, fractions: tuple[float, float, float] = (0.6, 0.
     bunch = load_digits()
     images = torch.from_numpy(bunch.images).to(torch.uint8).unsqueeze(1)  # (1797, 1, 8, 8)
     source = ImageSet(images, torch.from_numpy(bunch.target).long())
-    rows = stratified_split(source.labels, fractions, split_seed)
+    rows = stratified_split(source.labels, fractions, split_seed, tuple(map(str, bunch.target_names)))
     train, validation, test = (select(source, part) for part in rows)
     return Splits(
         "digits",

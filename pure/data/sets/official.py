@@ -43,7 +43,7 @@ def get(title: str, download: Callable[[], object], source: str, target: Path, s
             raise OSError(
                 error.errno,
                 f"the disk is full: {title} takes at least {size:,} bytes in {target}; free as much, or choose another "
-                "folder (--root), and run it again: what is not whole is got anew",
+                "folder (--data), and run it again: what is not whole is got anew",
             ) from error
         raise unwritable(target, error) from error
     return target
@@ -69,7 +69,7 @@ def hold_out(
         if split_seed != 0:
             raise ValueError(f"split_seed={split_seed} divides nothing: holdout=0 trains on all training images")
         return Splits(name, classes, train, None, test)
-    rest, held_out = holdout(train.labels, number, split_seed)
+    rest, held_out = holdout(train.labels, number, split_seed, classes)
     return Splits(
         name,
         classes,
