@@ -27,7 +27,6 @@ loses detail by chance, and loaders of PIL images would differ from those of ten
 
 from __future__ import annotations
 
-import difflib
 import functools
 import math
 import re
@@ -40,6 +39,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional as TF
+
+from pure.wording import did_you_mean
 
 __all__ = ["Augmentation", "parse"]
 
@@ -147,10 +148,11 @@ def _parse_step(part: str, text: str) -> _Step:
     match = re.fullmatch(r"([a-z-]+)(?:\((.*)\))?", part)
     name, number = match.groups() if match else (part, None)
     if name not in _STEPS:
-        nearest = difflib.get_close_matches(name, _STEPS, n=1)
-        hint = f"did you mean {nearest[0]!r}? " if nearest else ""
         known = ", ".join(f"{name}({unit})" if unit else name for name, (_, unit) in _STEPS.items())
-        raise ValueError(f"unknown augmentation {part!r} in {text!r}; {hint}known are none, {known}, joined by +")
+        raise ValueError(
+            f"unknown augmentation {part!r} in {text!r}; {did_you_mean(name, _STEPS)}known are none, {known}, "
+            "joined by +"
+        )
     make, unit = _STEPS[name]
     if not unit:
         if number is not None:

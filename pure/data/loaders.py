@@ -17,11 +17,9 @@ ranks see.  An evaluation (``shuffle=False``) gives rank ``r`` the rows ``r, r +
 from __future__ import annotations
 
 import math
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -31,6 +29,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from pure.data.augment import Augmentation, parse
 from pure.data.images import Images, ImageSet, name_of, read
+from pure.data.machine import memory, processors
 
 __all__ = ["DeviceLoader", "Loader", "WorkerLoader", "choose_kind", "make_loader"]
 
@@ -118,7 +117,7 @@ def choose_kind(images: Images, device: torch.device) -> Kind:
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return "device" if size <= free // 2 else "workers"
-    return "device" if size <= _memory() // 4 else "workers"
+    return "device" if size <= (memory() or 0) // 4 else "workers"
 
 
 class _Part(NamedTuple):
@@ -458,19 +457,7 @@ def _counter(stream: int, *counters: int) -> int:
 
 def _worker_count(workers: int | None, world_size: int) -> int:
     if workers is None:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return min(_MAX_WORKERS, max(1, cores // world_size))
+        return min(_MAX_WORKERS, max(1, processors() // world_size))
     if workers < 0:
         raise ValueError(f"expected a number of workers from 0, got {workers}")
     return workers
-
-
-def _memory() -> int:
-    """Bytes of main memory, or what a container is allowed of it."""
-    if not hasattr(os, "sysconf"):  # Windows
-        return 0
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    try:
-        return min(total, int(Path("/sys/fs/cgroup/memory.max").read_text()))
-    except (OSError, ValueError):  # no container, or no limit
-        return total

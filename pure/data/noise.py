@@ -8,7 +8,6 @@ levels.  The paper does not state its scale, so the drop is reported as a curve 
 from __future__ import annotations
 
 import math
-import os
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,7 @@ import torch
 from torch import Tensor
 
 from pure.data.images import Images, ImageSet, name_of, read
+from pure.data.machine import processors
 
 __all__ = ["Drop", "drop_curve", "moments", "poisson", "relative_drop"]
 
@@ -59,7 +59,7 @@ def poisson(images: Images, scale: float = 1.0, seed: int = 0, white: int = 255)
         photons = np.random.RandomState(bits).poisson(float(scale) * image.numpy())  # several threads draw at once
         noisy[row] = torch.from_numpy(np.minimum(photons / scale, white))
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(processors()) as pool:
         for rows in torch.arange(len(images)).split(_READ_AT_ONCE):
             deque(pool.map(draw, rows.tolist(), read(images, rows)), maxlen=0)  # raises what a thread raised
     return ImageSet(noisy, images.labels)

@@ -19,8 +19,8 @@ from torchvision.transforms.v2 import functional as transforms
 
 from pure.data.augment import parse
 from pure.data.images import Images, ImageSet, Joined, select
+from pure.data.machine import processors, require_memory
 from pure.data.splits import Splits
-from pure.data.storage.folders import processors, require_memory
 
 __all__ = ["OPTIONS", "augment_once", "per_class_rows", "prepare"]
 

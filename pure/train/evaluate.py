@@ -19,6 +19,7 @@ from torchmetrics.classification import MulticlassConfusionMatrix, MulticlassSta
 from tqdm import tqdm
 
 from pure.data.images import Images, ImageSet
+from pure.data.machine import processors
 from pure.data.protocols import PROTOCOLS, Protocol
 from pure.data.splits import Splits
 
@@ -216,8 +217,7 @@ def _default_workers(images: Images, number: int) -> int:
     """None where there is nothing to decode, or too little for processes to be worth their start."""
     if isinstance(images, ImageSet) or number < 1024:
         return 0
-    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(8, processors // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+    return max(1, min(8, processors() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
 
 
 def _without_exchange(network: nn.Module) -> nn.Module:

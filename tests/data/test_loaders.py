@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from pure import data
-from pure.data import loaders
+from pure.data import loaders, machine
 from pure.data.augment import parse
 from pure.data.images import Images, ImageSet, Joined, Subset
 from pure.data.loaders import DeviceLoader, Loader, WorkerLoader, choose_kind, make_loader
@@ -540,13 +540,15 @@ def test_the_choice_can_be_forced(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_memory_is_what_the_system_says() -> None:
-    assert 2**27 < loaders._memory() < 2**50
+    there = machine.memory()
+    assert there is not None
+    assert 2**27 < there < 2**50
 
 
 def test_workers_are_as_many_as_cores_for_a_rank(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loaders.os, "sched_getaffinity", lambda process: set(range(6)), raising=False)
+    monkeypatch.setattr(machine.os, "sched_getaffinity", lambda process: set(range(6)), raising=False)
     assert [loaders._worker_count(None, ranks) for ranks in (1, 2, 3, 100)] == [6, 3, 2, 1]
-    monkeypatch.setattr(loaders.os, "sched_getaffinity", lambda process: set(range(64)), raising=False)
+    monkeypatch.setattr(machine.os, "sched_getaffinity", lambda process: set(range(64)), raising=False)
     assert loaders._worker_count(None, 1) == 8
     assert loaders._worker_count(0, 1) == 0
 

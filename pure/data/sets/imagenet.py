@@ -11,8 +11,9 @@ from torch import Tensor
 
 from pure.data.catalogue import describe
 from pure.data.splits import Splits
-from pure.data.storage.folders import FolderImages, Unreadable, divide, require_readable, some
-from pure.data.storage.root import data_root, missing, writable_folder
+from pure.data.storage.folders import FolderImages, Unreadable, divide, require_readable
+from pure.data.storage.root import data_root, missing, user_cache, writable_folder
+from pure.wording import some
 
 __all__ = ["MEAN", "STD", "check_counts", "imagenet", "verify"]
 
@@ -138,8 +139,8 @@ def _find(root: Path) -> Path:
 def _trees(folder: Path, cache: bool, progress: bool | None) -> tuple[FolderImages, FolderImages]:
     """The training and the validation tree, checked."""
     _require_folders(folder)
-    caches = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "pure"
-    kept = writable_folder([caches]) if cache else None
+    caches = user_cache()
+    kept = writable_folder([caches]) if cache and caches is not None else None
     train = FolderImages(folder / "train", cache=kept, progress=progress)
     check_counts("train", train.classes, train.labels)
     test = FolderImages(folder / "val", train.classes, cache=kept, progress=progress)

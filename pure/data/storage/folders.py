@@ -8,8 +8,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import math
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -19,75 +19,32 @@ from typing import Any, Literal, Self, TypeVar, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torchvision.transforms.v2 import functional as transforms
 from tqdm import tqdm
 
 from pure.data import splits
 from pure.data.images import ImageSet
+from pure.data.machine import processors, require_memory
 from pure.data.splits import Splits
+from pure.data.storage.decoding import decode, image_size
 from pure.data.storage.files import write_atomically
+from pure.wording import some
 
-__all__ = ["FolderImages", "Unreadable", "UnreadableImageError", "decode", "image_folder", "verify"]
+__all__ = ["FolderImages", "Unreadable", "UnreadableImageError", "image_folder", "verify"]
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 """What counts as an image, in small or capital letters: torchvision's list."""
 
 Unreadable = Literal["error", "skip"]
 
-# The operator itself, since torchvision.io.decode_image warns that a later release will be without it; so may we be.
-_DECODE: Callable[[Tensor, int, bool], Tensor] | None = getattr(torch.ops.image, "decode_image", None)
-_RGB = 3  # torchvision.io.ImageReadMode.RGB
-
 _CHUNK = 64  # images that a thread takes at a time: 20,000 tasks for ImageNet in place of 1.28 million
-_NAMED = 5  # so many names stand in an error message
 
 T = TypeVar("T")
 
 
 class UnreadableImageError(OSError):
     """A file that should hold an image does not, or is damaged.  One argument, so that it passes between processes."""
-
-
-def decode(data: NDArray[np.uint8]) -> Tensor:
-    """An encoded image as torchvision's default loader gives it: RGB, and EXIF's orientation left alone.
-
-    Grey images are repeated, palettes looked up, transparency dropped, CMYK converted.  torchvision's decoder comes
-    first, Pillow where that refuses or is not there: the pixels are the same, but Pillow takes twice the time on JPEGs
-    of 224 x 224 pixels.
-
-    Args:
-        data: the bytes of the file, shape ``(n,)``.
-
-    Returns:
-        Shape ``(3, H, W)``, uint8; of a moving picture the first frame, of 16 bits the upper eight.
-
-    Raises:
-        OSError: neither reads it, for example because it is truncated.
-    """
-    if _DECODE is None:
-        return _decode_with_pillow(data)
-    try:
-        image: Tensor = _DECODE(torch.from_numpy(data), _RGB, False)  # False: do not turn by EXIF
-    except RuntimeError:
-        return _decode_with_pillow(data)
-    if image.dtype == torch.uint16:
-        image = (image.int() >> 8).to(torch.uint8)
-    return image[0] if image.ndim == 4 else image
-
-
-def _decode_with_pillow(data: NDArray[np.uint8]) -> Tensor:
-    try:
-        with Image.open(io.BytesIO(data.tobytes())) as image:
-            # By way of RGBA, since Pillow else warns that it drops a transparency.
-            full = image.convert("RGBA") if "transparency" in image.info else image
-            pixels = np.array(full.convert("RGB"))
-    except UnidentifiedImageError:  # its message is the address of an object
-        raise OSError(f"it is no image, of {len(data):,} bytes") from None
-    except (ValueError, SyntaxError, Image.DecompressionBombError) as error:  # so Pillow calls some broken headers
-        raise OSError(str(error)) from None
-    return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
 class FolderImages:
@@ -267,12 +224,10 @@ class FolderImages:
 
     def _size(self, index: int) -> tuple[int, int]:
         """Height and width, from the header where Pillow knows it."""
-        try:
-            with Image.open(self.path(index)) as image:
-                return image.height, image.width
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-            _, height, width = self[index][0].shape  # or the error that names the file
-            return height, width
+        if (size := image_size(str(self.path(index)))) is not None:
+            return size
+        _, height, width = self[index][0].shape  # or the error that names the file
+        return height, width
 
     def _fault(self, index: int) -> str | None:
         try:
@@ -414,7 +369,7 @@ def divide(
         train, test = skip_unreadable(train, progress), skip_unreadable(test, progress)
         validation = None if validation is None else skip_unreadable(validation, progress)
     if holdout:
-        rest, held_out = splits.holdout(train.labels, holdout, split_seed)
+        rest, held_out = splits.holdout(train.labels, holdout, split_seed, classes)
         rows = {"train": rest, "validation": held_out, "test": torch.arange(len(test))}
         train, validation = train.subset(rest), train.subset(held_out)
     if size is None:
@@ -446,11 +401,12 @@ def _trees(root: Path, train: str, validation: str | None, test: str | None) -> 
 
 
 def skip_unreadable(images: FolderImages, progress: bool | None = None) -> FolderImages:
-    """The images that can be read; how many cannot, and the first of them by name, is printed."""
+    """The images that can be read; how many cannot, and the first few by name, is said on standard error."""
     readable, faults = images.readable(progress=progress)
     if faults:
         named = some(f"{path} ({reason})" for path, reason in faults.items())
-        tqdm.write(f"{images.root}: left out {len(faults)} of {len(images)} images that cannot be read: {named}")
+        message = f"{images.root}: left out {len(faults)} of {len(images)} images that cannot be read: {named}"
+        tqdm.write(message, file=sys.stderr)  # not among what a command prints for programs
     return readable
 
 
@@ -600,22 +556,6 @@ def _parallel(
         pool.shutdown(cancel_futures=True)  # also when the caller has seen enough
 
 
-def processors() -> int:
-    """How many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def require_memory(number: int, shape: Sequence[int]) -> None:
-    """Raise a MemoryError that gives the sizes, before anything is read."""
-    needed = number * math.prod(shape)
-    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if needed > there:
-        raise MemoryError(
-            f"{number} images of {shape[-2]} x {shape[-1]} pixels take {needed / 2**30:.1f} GiB, the machine has "
-            f"{there / 2**30:.1f} GiB; take a smaller size, or leave them on the disk (size=None)"
-        )
-
-
 def _require_none(faults: Mapping[Path, str], total: int) -> None:
     if faults:
         named = some(f"{path} ({reason})" for path, reason in faults.items())
@@ -627,10 +567,3 @@ def _require_none(faults: Mapping[Path, str], total: int) -> None:
 
 def _reason(error: OSError) -> str:
     return (error.strerror or str(error)).partition("\n")[0]
-
-
-def some(names: Iterable[str]) -> str:
-    """The first few names of many."""
-    names = list(names)
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["ROOT_VARIABLE", "data_root", "missing", "unreachable", "writable_folder"]
+__all__ = ["ROOT_VARIABLE", "data_root", "missing", "unreachable", "user_cache", "writable_folder"]
 
 ROOT_VARIABLE = "PURE_DATA"
 """The environment variable that names the folder of the data sets."""
@@ -20,8 +20,24 @@ def data_root(root: str | Path | None = None) -> Path:
 
     Args:
         root: the folder; None takes the environment variable, or ``data`` below the working directory.
+
+    Raises:
+        ValueError: it begins with ``~``, and nobody knows that home.
     """
-    return Path(root or os.environ.get(ROOT_VARIABLE) or "data").expanduser()
+    folder = Path(root or os.environ.get(ROOT_VARIABLE) or "data")
+    try:
+        return folder.expanduser()
+    except RuntimeError:
+        raise ValueError(f"{folder} begins with a home folder that this machine does not know; write it out") from None
+
+
+def user_cache() -> Path | None:
+    """The user's folder for our caches, which need not exist; None for a user without a home, as in some containers."""
+    caches = os.environ.get("XDG_CACHE_HOME")
+    try:
+        return (Path(caches) if caches else Path.home() / ".cache") / "pure"
+    except RuntimeError:
+        return None
 
 
 def missing(name: str, title: str, root: Path, looked_for: Iterable[str], instead: str = "") -> FileNotFoundError:
@@ -34,10 +50,10 @@ def missing(name: str, title: str, root: Path, looked_for: Iterable[str], instea
         looked_for: files and folders, any of which would have done.
         instead: another way to get it than the command.
     """
-    command = f"python -m pure.data {name} --root {root} --download"
+    command = f"python -m pure.data {name} --data {root} --download"
     return FileNotFoundError(
         f"{title} is not in {root} (looked for {', '.join(looked_for)}); {instead or f'get it with: {command}'}, "
-        f"or name the folder that holds it: root=, --root or the environment variable {ROOT_VARIABLE}"
+        f"or name the folder that holds it: root=, --data or the environment variable {ROOT_VARIABLE}"
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import pickle
 from pathlib import Path
@@ -15,7 +14,7 @@ from torch._utils import ExceptionWrapper
 from torchvision.datasets import ImageFolder
 
 from pure.data.storage import folders
-from pure.data.storage.folders import FolderImages, UnreadableImageError, decode, image_folder, verify
+from pure.data.storage.folders import FolderImages, UnreadableImageError, image_folder, verify
 
 
 def picture(height: int = 6, width: int = 8, seed: int = 0, mode: str = "RGB") -> Image.Image:
@@ -116,72 +115,6 @@ def test_many_images_are_small_to_send(tree: Path) -> None:
     assert len(pickle.dumps(copy)) < 6000 * 40
 
 
-# Decoding
-
-
-def encoded(image: Image.Image, kind: str, **options: object) -> np.ndarray:
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return np.frombuffer(buffer.getvalue(), dtype=np.uint8).copy()
-
-
-@pytest.mark.parametrize(
-    ("mode", "kind"),
-    [("RGB", "JPEG"), ("L", "JPEG"), ("CMYK", "JPEG"), ("P", "PNG"), ("RGBA", "PNG"), ("LA", "PNG"), ("1", "PNG")]
-    + [("RGB", kind) for kind in ("PNG", "WEBP", "BMP", "TIFF", "PPM")]
-    + [("L", "TIFF"), ("L", "PPM"), ("CMYK", "TIFF"), ("P", "BMP"), ("RGBA", "TIFF")],
-)
-def test_every_kind_becomes_rgb_as_with_pillow(mode: str, kind: str) -> None:
-    data = encoded(picture(mode=mode), kind)
-    expected = np.array(Image.open(io.BytesIO(data.tobytes())).convert("RGB"))
-    image = decode(data)
-    assert (image.dtype, image.shape) == (torch.uint8, (3, 6, 8))
-    assert np.array_equal(image.permute(1, 2, 0), expected)
-
-
-def test_pillow_alone_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    data = encoded(picture(64, 48), "JPEG")
-    both = decode(data)
-    monkeypatch.setattr(folders, "_DECODE", None)
-    assert torch.equal(decode(data), both)
-
-
-def test_transparency_of_a_palette_is_dropped_without_a_warning() -> None:
-    palette = picture(mode="P")
-    data = encoded(palette, "PNG", transparency=bytes(range(256)))
-    expected = torch.from_numpy(np.array(palette.convert("RGB"))).permute(2, 0, 1)
-    assert torch.equal(decode(data), expected)
-    assert torch.equal(folders._decode_with_pillow(data), expected)
-
-
-def test_sixteen_bits_give_their_upper_eight() -> None:
-    grey = np.array([[0, 255, 256], [0x1234, 0x8000, 65535]], dtype=np.uint16)
-    image = decode(encoded(Image.fromarray(grey), "PNG"))
-    assert image.tolist() == [[[0, 0, 1], [0x12, 0x80, 255]]] * 3
-
-
-def test_orientation_is_left_alone() -> None:
-    exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned by 90 degrees
-    assert decode(encoded(picture(), "JPEG", exif=exif)).shape == (3, 6, 8)
-
-
-@pytest.mark.parametrize("kind", ["WEBP", "GIF"])
-def test_first_frame_of_a_moving_picture(kind: str) -> None:
-    frames = [Image.new("RGB", (8, 6), colour) for colour in ("red", "blue")]
-    data = encoded(frames[0], kind, save_all=True, append_images=frames[1:], lossless=True)
-    assert decode(data)[:, 0, 0].tolist() == [255, 0, 0]
-
-
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "TIFF", "PPM"])
-@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")  # Pillow's, before it gives up
-@pytest.mark.parametrize("keep", [0, 3, 20, 0.7])
-def test_what_is_cut_off_is_an_error(kind: str, keep: float) -> None:
-    data = encoded(picture(64, 64), kind)
-    with pytest.raises(OSError, match=r"."):
-        decode(data[: keep if keep > 1 else int(keep * len(data))])
-
-
 # An unreadable image among good ones
 
 
@@ -235,7 +168,7 @@ def test_unreadable_images_are_skipped_when_told_to(
     assert splits.train.labels.tolist() == [0, 0, 0, 1, 1]
     assert splits.train[2][0][0, 0, 0] == 30  # the fourth of the files
     assert len(splits.test) == 3
-    assert f"{tree}/train: left out 1 of 6 images that cannot be read: cat/2.png (" in capsys.readouterr().out
+    assert f"{tree}/train: left out 1 of 6 images that cannot be read: cat/2.png (" in capsys.readouterr().err
     monkeypatch.setattr(FolderImages, "verify", lambda *_: pytest.fail("tried again"))
     assert len(image_folder(tree, unreadable="skip", cache=tmp_path / "cache").train) == 5
 
