@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import difflib
 import inspect
 import re
 from collections.abc import Mapping
@@ -23,6 +22,7 @@ from pure.data.loaders import DeviceLoader
 from pure.data.sets.digits import digits
 from pure.data.splits import Splits, read_split, stratified_split
 from pure.data.storage.root import data_root
+from pure.wording import did_you_mean
 
 __all__ = [
     "CATALOGUE",
@@ -37,6 +37,7 @@ __all__ = [
     "data_root",
     "describe",
     "digits",
+    "division_file",
     "list_datasets",
     "list_options",
     "load",
@@ -83,8 +84,7 @@ def check_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     checked = {}
     for option, value in options.items():
         if option not in known:
-            nearest = difflib.get_close_matches(option, known, n=1)
-            hint = f"did you mean {nearest[0]!r}? " if nearest else ""
+            hint = did_you_mean(option, known)
             raise ValueError(f"data set {name!r} has no option {option!r}; {hint}it has {', '.join(known) or 'none'}")
         try:
             checked[option] = TypeAdapter(types[option]).validate_python(value)
@@ -102,7 +102,7 @@ def load(name: str, root: str | Path | None = None, **options: Any) -> Splits:
 
     Where the root is a folder that can be written to, the division is written down in its folder ``splits``: the rows
     of each part, the statistics for normalisation, a hash over the content.  The next load takes the statistics from
-    there, and refuses another content; synthetic images that other code has made anew are written down anew.  The root
+    there, and refuses another content; synthetic images that newer code has made are written down again.  The root
     of an ``image-folder`` is the tree itself, so its ``splits`` lie beside ``train``, and move with the images.
 
     Args:
@@ -131,15 +131,26 @@ def load(name: str, root: str | Path | None = None, **options: Any) -> Splits:
     if shared:
         kept = {option: own[option] for option in ("in_memory", "progress") if option in own}
         splits = preparation.prepare(splits, **shared, **kept, cache=own.get("cache") or folder / "cache")
+    return _written_down(splits, folder, division_file(splits, name, folder, options))
+
+
+def division_file(splits: Splits, name: str, root: Path, options: Mapping[str, Any]) -> Path:
+    """Where :func:`load` writes a division down: a file for each data set and each setting that changes it.
+
+    Args:
+        splits: the data set as it was loaded; what it calls itself begins the file's name.
+        name: as :func:`load` knows it.
+        root: the folder of the data sets.
+        options: as they were given to :func:`load`.
+    """
     defaults = list_options(name)
     changed = {option: value for option, value in options.items() if value != defaults[option]}
-    return _written_down(splits, folder, changed)
+    settings = [f"{option}={changed[option]}" for option in sorted(changed) if option not in _WITHOUT_EFFECT]
+    return root / "splits" / re.sub(r"[^\w.=-]+", "_", f"{'-'.join([splits.name, *settings])}.json")
 
 
-def _written_down(splits: Splits, root: Path, options: dict[str, Any]) -> Splits:
+def _written_down(splits: Splits, root: Path, path: Path) -> Splits:
     """The splits, with the statistics as they were written down, or written down now."""
-    settings = [f"{option}={options[option]}" for option in sorted(options) if option not in _WITHOUT_EFFECT]
-    path = root / "splits" / re.sub(r"[^\w.=-]+", "_", f"{'-'.join([splits.name, *settings])}.json")
     written = read_split(path) if path.is_file() else None
     remade = splits.synthetic and written is not None and written.fingerprint != splits.fingerprint  # by other code
     if written is not None and not remade:

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from pure.data import check_options, list_datasets, load
+from pure.data import check_options, division_file, list_datasets, load
 from pure.data.catalogue import CATALOGUE, Description, describe, imported
 from pure.data.images import Images, ImageSet, name_of
 from pure.data.splits import Splits
@@ -39,15 +39,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     if given.json and (given.download or given.verify):
         parser.error("--json goes with the list, the state and --stats")
-    if given.option and not (given.name and (given.verify or given.stats)):
-        parser.error("--option goes with the --stats or --verify of a data set")
+    if given.option:
+        parser.error(f"--option is called --data-option, as in pure.train: --data-option {given.option[0]}")
+    if given.data_option and not (given.name and (given.verify or given.stats)):
+        parser.error("--data-option goes with the --stats or --verify of a data set")
     root = data_root(given.root)
     try:
         if given.name is None or given.list:
             _print(_list(root), given.json)
             return _GOOD
         description = describe(given.name)
-        options = _options(description.name, given.option)
+        options = _options(description.name, given.data_option)
     except ValueError as error:
         return _fail(_WRONG, error)
     except ImportError as error:
@@ -58,7 +60,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if given.verify:
             return _verify(description, root, options)
         if given.stats:
-            _print(_stats(load(description.name, root, **options)), given.json)
+            splits = load(description.name, root, **options)
+            written = division_file(splits, description.name, root, options)
+            _print({**_stats(splits), "division in": str(written) if written.is_file() else None}, given.json)
             return _GOOD
         return _state(description, root, given.json)
     except FileNotFoundError as error:
@@ -82,16 +86,25 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("name", nargs="?", metavar="NAME", help=f"data set: {', '.join(list_datasets())}")
     parser.add_argument(
-        "--root", type=Path, metavar="DIR", help=f"folder of the data sets (default: ${ROOT_VARIABLE}, else ./data)"
+        "--data",
+        "--root",
+        dest="root",
+        type=Path,
+        metavar="DIR",
+        help=f"folder of the data sets (default: ${ROOT_VARIABLE}, else ./data)",
     )
     action = parser.add_mutually_exclusive_group()
     action.add_argument("--list", action="store_true", help="list all data sets, as without NAME")
     action.add_argument("--download", action="store_true", help="get it; what is there and whole is not got again")
     action.add_argument("--verify", action="store_true", help="read every image, check numbers and checksums")
-    action.add_argument("--stats", action="store_true", help="sizes, classes, mean, deviation, fingerprint")
-    parser.add_argument(
-        "--option", action="append", default=[], metavar="NAME=VALUE", help="an option of the data set: holdout=5000"
+    action.add_argument(
+        "--stats",
+        action="store_true",
+        help="sizes, classes, mean, deviation, fingerprint; writes the division into DIR/splits, and says so",
     )
+    several: dict[str, Any] = {"action": "append", "default": [], "metavar": "NAME=VALUE"}
+    parser.add_argument("--data-option", **several, help="an option of the data set: holdout=5000")
+    parser.add_argument("--option", **several | {"help": argparse.SUPPRESS})  # what it was called before
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")
     return parser
 
@@ -102,7 +115,7 @@ def _options(name: str, settings: Sequence[str]) -> dict[str, Any]:
     for text in settings:
         option, equals, value = text.partition("=")
         if not equals:
-            raise ValueError(f"--option expects NAME=VALUE, got {text!r}; for example --option holdout=5000")
+            raise ValueError(f"--data-option expects NAME=VALUE, got {text!r}; for example --data-option holdout=5000")
         try:
             options[option] = ast.literal_eval(value)
         except (ValueError, SyntaxError):
@@ -149,10 +162,10 @@ def _state(description: Description, root: Path, as_json: bool) -> int:
     }
     if not there:
         facts["looked for"] = list(description.places)
-        command = f"python -m pure.data {description.name} --root {root} --download"
+        command = f"python -m pure.data {description.name} --data {root} --download"
         facts["get it"] = description.by_hand or command
     elif description.places:
-        facts["check it"] = f"python -m pure.data {description.name} --root {root} --verify"
+        facts["check it"] = f"python -m pure.data {description.name} --data {root} --verify"
     _print(facts, as_json)
     return _GOOD if there else _MISSING
 

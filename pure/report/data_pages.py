@@ -89,7 +89,7 @@ def description(name: str) -> pd.DataFrame:
 def notice(name: str, instead: str) -> str:
     """HTML that says that the files of a data set are not at hand, what is shown instead, and how to get them."""
     known = describe(name)
-    command = f"python -m pure.data {name} --root DIR --download"
+    command = f"python -m pure.data {name} --data DIR --download"
     how = (
         f"<p>The command that gets them, and what names their folder to this page and to every run:</p>"
         f"<pre>{command}\nexport {ROOT_VARIABLE}=DIR</pre>"

@@ -37,7 +37,7 @@ from pure.data.sets.official import get, hold_out
 from pure.data.splits import Splits
 from pure.data.storage.files import write_atomically
 from pure.data.storage.folders import FolderImages, Unreadable, UnreadableImageError
-from pure.data.storage.root import data_root, missing, writable_folder
+from pure.data.storage.root import data_root, missing, user_cache, writable_folder
 
 __all__ = ["CLASSES", "cifar10", "download", "verify"]
 
@@ -184,7 +184,7 @@ def _find(root: Path, variant: str | None) -> _Source:
         places = ", ".join(f"{source.variant} in {source.folder}" for source in found)
         raise ValueError(
             f"several variants of CIFAR-10: {places}; choose one: variant={found[0].variant!r} "
-            f"(--option variant={found[0].variant}), or as root the folder of one of them"
+            f"(--data-option variant={found[0].variant}), or as root the folder of one of them"
         )
     return found[0]
 
@@ -233,7 +233,7 @@ def _read_binary(folder: Path, name: str) -> tuple[Tensor, Tensor]:
     if len(content) % record or not len(content):
         raise ValueError(
             f"{path} has {len(content):,} bytes, which is no multiple of {record:,} (a label and the pixels of an "
-            "image); remove it and get it again"
+            "image); move it elsewhere and get the published one"
         )
     rows = torch.from_numpy(content.reshape(-1, record))
     return rows[:, 1:], rows[:, 0].long()
@@ -241,7 +241,7 @@ def _read_binary(folder: Path, name: str) -> tuple[Tensor, Tensor]:
 
 def _require_batch(path: Path, md5: str | None) -> Path:
     """The batch, if it is there and whole."""
-    again = f"get it again with: python -m pure.data cifar10 --root {path.parent.parent} --download"
+    again = f"get it again with: python -m pure.data cifar10 --data {path.parent.parent} --download"
     if not path.is_file():
         raise FileNotFoundError(
             f"{path} is missing while other batches of CIFAR-10 are there; unpack {CIFAR10.filename} (or its binary "
@@ -249,7 +249,7 @@ def _require_batch(path: Path, md5: str | None) -> Path:
         )
     if md5 is not None and not check_integrity(path, md5):
         raise ValueError(
-            f"{path} ({path.stat().st_size:,} bytes) is damaged: its MD5 is not {md5}; remove it and {again}"
+            f"{path} ({path.stat().st_size:,} bytes) is damaged: its MD5 is not {md5}; move it elsewhere and {again}"
         )
     return path
 
@@ -261,7 +261,7 @@ def _read_tree(source: _Source, unreadable: Unreadable, cache: bool) -> tuple[Im
         _check_variant(source, tree)
         _check_counts(tree.root, part, tree.labels)
     digest = hashlib.sha256("".join(tree.digest for tree in trees).encode()).hexdigest()
-    folders = (source.folder / "cache", Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "pure")
+    folders = filter(None, (source.folder / "cache", user_cache()))
     files = [folder / f"{source.variant}-{digest[:16]}.npz" for folder in folders]
     if cache and (kept := next(filter(None, map(_read_cache, files)), None)):
         return kept

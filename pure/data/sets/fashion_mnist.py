@@ -103,16 +103,16 @@ def _read(folder: Path, name: str) -> Tensor:
     if path is None:
         raise FileNotFoundError(
             f"{folder / name}.gz is missing while others of the four files of Fashion-MNIST are there; get it with: "
-            "python -m pure.data fashion-mnist --root DIR --download"
+            "python -m pure.data fashion-mnist --data DIR --download"
         )
     try:
         data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise ValueError(f"{path} cannot be unpacked ({error}); remove it and get it again") from None
+        raise ValueError(f"{path} cannot be unpacked ({error}); move it elsewhere and get it again") from None
     if hashlib.sha256(data).hexdigest() != _FILES[name]:
         raise ValueError(
             f"{path} is damaged or another data set: its {len(data):,} unpacked bytes have not the SHA-256 "
-            f"{_FILES[name]}; remove it and get it again"
+            f"{_FILES[name]}; move it elsewhere and get the published one"
         )
     dimensions = data[3]  # the header: two zeros, the type, the number of dimensions, and each of them in four bytes
     header = 4 + 4 * dimensions

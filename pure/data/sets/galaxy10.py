@@ -187,14 +187,15 @@ class Galaxy10DECaLS(VisionDataset):  # type: ignore[misc, unused-ignore]  # tor
         if self.sha256 != SHA256:
             raise ChecksumError(
                 f"{self.path} has the layout of Galaxy10 DECaLS, but its SHA-256 is {self.sha256}, expected {SHA256}; "
-                f"move or delete it and get the published one: python -m pure.data galaxy10 --root {self.root} "
+                f"move it elsewhere and get the published one: python -m pure.data galaxy10 --data {self.root} "
                 "--download"
             )
         return f"{self.name} in {self.path}: {len(self):,} images, SHA-256 and counts as documented; {counts}"
 
     def _read_columns(self) -> dict[str, NDArray[Any]]:
         """All but the pixels, checked."""
-        again = f"delete it and get it again: python -m pure.data galaxy10 --root {self.root} --download"
+        command = f"python -m pure.data galaxy10 --data {self.root} --download"
+        again = f"move it elsewhere, it may be yours, and get the published one: {command}"
         try:
             with h5py.File(self.path, "r", locking="best-effort") as file:
                 lacking = [key for key in ("images", "ans", *_COLUMNS) if not isinstance(file.get(key), h5py.Dataset)]
@@ -340,7 +341,7 @@ def divide_galaxies(
     """
     labels = dataset.targets
     if split == "stratified":
-        parts = stratified_split(labels, fractions, split_seed)
+        parts = stratified_split(labels, fractions, split_seed, dataset.classes)
     elif split == "by-position":
         parts = grouped_split(labels, dataset.positions(tolerance), fractions, split_seed)
     else:
@@ -392,6 +393,6 @@ def _verify_published(dataset: Galaxy10DECaLS) -> str:
     if dataset.synthetic:
         raise ValueError(
             f"{dataset.path} holds synthetic galaxies and cannot stand for Galaxy10 DECaLS: load galaxy10-synthetic, "
-            f"or move it and get the published file: python -m pure.data galaxy10 --root {dataset.root} --download"
+            f"or move it and get the published file: python -m pure.data galaxy10 --data {dataset.root} --download"
         )
     return dataset.verify()

@@ -31,7 +31,7 @@ _BLOCK = 1 << 20
 _BUSY = (408, 425, 429, 500, 502, 503, 504)  # statuses that pass: the request may be repeated
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _LONGEST_PAUSE = 60.0  # seconds
-_ANOTHER = f"root=, --root or the environment variable {ROOT_VARIABLE}; for a cache cache="
+_ANOTHER = f"root=, --data or the environment variable {ROOT_VARIABLE}; for a cache cache="
 
 
 class ChecksumError(ValueError):
@@ -175,7 +175,7 @@ def _check_existing(path: Path, sha256: str) -> None:
     if found != sha256:
         raise ChecksumError(
             f"{path} ({path.stat().st_size:,} bytes) is not the published file: its SHA-256 is {found}, expected "
-            f"{sha256}; move or delete it, then download it again"
+            f"{sha256}; move it elsewhere, then download it again"
         )
 
 

@@ -143,7 +143,7 @@ class HDF5Images:
         except OSError as error:
             raise ValueError(
                 f"cannot read images {start} to {stop - 1} of {self.path} ({error}): it is damaged, or its disk is; "
-                "delete it and make or download it again"
+                "restore it from a copy, or make or download it again"
             ) from error
 
 

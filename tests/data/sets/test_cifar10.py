@@ -155,7 +155,8 @@ def test_two_variants_ask_for_a_choice_and_get_it(tmp_path: Path, monkeypatch: p
         cifar10(tmp_path)
     assert str(caught.value) == (
         f"several variants of CIFAR-10: cifar10 in {tmp_path}/cifar-10-batches-py, cifar10-jpeg in "
-        f"{tmp_path}/cifar10-jpeg; choose one: variant='cifar10' (--option variant=cifar10), or as root the folder of "
+        f"{tmp_path}/cifar10-jpeg; choose one: variant='cifar10' (--data-option variant=cifar10), or as root "
+        "the folder of "
         "one of them"
     )
     assert cifar10(tmp_path, variant="cifar10").name == "cifar10"
@@ -181,8 +182,8 @@ def test_nothing_there_says_where_it_looked_and_how_to_get_it(tmp_path: Path) ->
     assert str(caught.value) == (
         f"CIFAR-10 is not in {tmp_path} (looked for cifar-10-batches-py/data_batch_1, "
         "cifar-10-batches-bin/data_batch_1.bin, train/airplane, cifar10*/train); "
-        f"get it with: python -m pure.data cifar10 --root {tmp_path} --download, or name the folder that holds it: "
-        "root=, --root or the environment variable PURE_DATA"
+        f"get it with: python -m pure.data cifar10 --data {tmp_path} --download, or name the folder that holds it: "
+        "root=, --data or the environment variable PURE_DATA"
     )
 
 

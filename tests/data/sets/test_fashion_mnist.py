@@ -103,8 +103,8 @@ def test_nothing_there_says_where_it_looked_and_how_to_get_it(tmp_path: Path) ->
         fashion_mnist(tmp_path)
     assert str(caught.value) == (
         f"Fashion-MNIST is not in {tmp_path} (looked for FashionMNIST/raw/{TRAIN_IMAGES}.gz, {TRAIN_IMAGES}.gz, "
-        f"/nowhere/{TRAIN_IMAGES}.gz); get it with: python -m pure.data fashion-mnist --root {tmp_path} --download, "
-        "or name the folder that holds it: root=, --root or the environment variable PURE_DATA"
+        f"/nowhere/{TRAIN_IMAGES}.gz); get it with: python -m pure.data fashion-mnist --data {tmp_path} --download, "
+        "or name the folder that holds it: root=, --data or the environment variable PURE_DATA"
     )
 
 
@@ -117,7 +117,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_a_truncated_archive_is_named(tmp_path: Path) -> None:
     file = write(tmp_path) / f"{TRAIN_IMAGES}.gz"
     file.write_bytes(file.read_bytes()[:5000])
-    with pytest.raises(ValueError, match=r"train-images-idx3-ubyte\.gz cannot be unpacked \(.*\); remove it"):
+    with pytest.raises(ValueError, match=r"train-images-idx3-ubyte\.gz cannot be unpacked \(.*\); move it elsewhere"):
         fashion_mnist(tmp_path)
 
 

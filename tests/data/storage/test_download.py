@@ -201,7 +201,7 @@ def test_wrong_content_never_gets_the_name(server: Server, tmp_path: Path) -> No
 
 def test_a_wrong_file_under_the_name_is_reported_and_kept(server: Server, tmp_path: Path) -> None:
     (tmp_path / "file.h5").write_bytes(b"mine")
-    with pytest.raises(ChecksumError, match=r"file\.h5 \(4 bytes\) is not the published file: .*move or delete it"):
+    with pytest.raises(ChecksumError, match=r"file\.h5 \(4 bytes\) is not the published file: .*move it elsewhere"):
         fetch(server.url, tmp_path / "file.h5", SHA256)
     assert (tmp_path / "file.h5").read_bytes() == b"mine"
     assert server.asked == []
@@ -280,7 +280,7 @@ def test_a_folder_that_cannot_be_made(server: Server, tmp_path: Path) -> None:
     (tmp_path / "data").write_text("a file, no folder")
     with pytest.raises(
         OSError,
-        match=r"cannot write to .*data .*: choose another folder \(root=, --root or the environment variable PURE_DATA",
+        match=r"cannot write to .*data .*: choose another folder \(root=, --data or the environment variable PURE_DATA",
     ):
         fetch(server.url, tmp_path / "data" / "file.h5", SHA256)
     assert server.asked == []
