@@ -5,7 +5,6 @@ The images have CIFAR-10's shape, type and number and are made up: what is timed
 
 from __future__ import annotations
 
-import contextlib
 import random
 from typing import Any
 
@@ -14,13 +13,11 @@ import torch
 import pure
 from pure.data import Splits
 from pure.data.images import ImageSet
+from pure.execution import Execution, get_execution
 from pure.recipes import get_recipe
+from pure.train import speed
 from pure.train.distributed import Group
 from pure.train.engine import Engine
-
-
-class _EpochIsOver(Exception):
-    pass
 
 
 def made_up(images: int) -> Splits:
@@ -41,16 +38,18 @@ def measure(model: str, device: str, images: int, rounds: int, **settings: Any) 
         device: where it trains.
         images: of an epoch.
         rounds: epochs of each network.
-        **settings: of the recipe.
+        **settings: of the recipe or the execution.
     """
     splits = made_up(images)
+    executed = {name: settings.pop(name) for name in tuple(settings) if name in Execution.model_fields}
+    execution = get_execution({"channels_last": False, "compile": False, **executed})
     engines = {}
     for name, network in (("pure", model), ("resnet", model.replace("pure", "resnet"))):
         recipe = get_recipe("cifar10", network, epochs=rounds + 1, lr=1e-3, warmup_lr=None, **settings)
         torch.manual_seed(0)
         group = Group(0, 1, torch.device(device, 0))
         engines[name] = Engine(
-            pure.create_model(network, 10, shortcut="B").to(device), splits, recipe, 0, group, progress=False
+            pure.create_model(network, 10, shortcut="B").to(device), splits, recipe, execution, 0, group, progress=False
         )
     order = random.Random(0)
     for _ in range(rounds + 1):
@@ -58,13 +57,20 @@ def measure(model: str, device: str, images: int, rounds: int, **settings: Any) 
             _epoch(engines[name])
     seconds = {name: [epoch.train_s for epoch in engine.epochs[1:]] for name, engine in engines.items()}
     found = engines["pure"].recipe
-    kept = {"precision": found.precision, "batch": found.batch_size, "cuda_graphs": found.cuda_graphs}
-    return {"model": model, "images": images, "shortcuts": "B", **kept, "settings": settings, "seconds": seconds}
+    kept = {"precision": found.precision, "batch": found.batch_size, "cuda_graphs": execution.cuda_graphs}
+    return {
+        "model": model,
+        "images": images,
+        "shortcuts": "B",
+        **kept,
+        "settings": settings | executed,
+        "seconds": seconds,
+    }
 
 
 def _epoch(engine: Engine) -> None:
-    def over() -> None:
-        raise _EpochIsOver
-
-    with contextlib.suppress(_EpochIsOver):  # the epoch is noted: the engine goes on from here
-        engine.run(lambda: False, lambda: None, over)
+    with speed.tf32(engine.recipe, engine.group.device):
+        for batch in engine.batches_left():
+            engine.step(batch)
+        engine.settle()
+        engine.end_epoch()

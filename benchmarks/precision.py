@@ -24,6 +24,7 @@ from timing import machine, paired, ratio, write
 from torch import Tensor
 
 from pure.data.loaders import make_loader
+from pure.execution import Execution
 from pure.recipes import family_of, get_recipe
 from pure.records import RunRecord
 from pure.report import Sample, difference
@@ -76,8 +77,8 @@ def logit_errors(folder: Path, asked: Sequence[Pair], device: torch.device, data
         for pair in asked:
             recipe = get_recipe(record.recipe.name, record.model.name, precision=pair[0], unit_precision=pair[1])
             _, network, _ = load_run(folder, data)
-            with speed.precision(recipe, device), speed.autocast(recipe, device):
-                network = speed.prepare(network, recipe, device)
+            with speed.tf32(recipe, device), speed.autocast(recipe, device):
+                network = speed.prepare(network, recipe, Execution(), device)
                 found["/".join(pair)] = compare(exact, torch.cat([network(images).float() for images, _ in loader]))
     return found
 
@@ -88,12 +89,12 @@ def step_times(folder: Path, asked: Sequence[Pair], device: torch.device, data: 
     def step(pair: Pair) -> Any:
         record, network, splits = load_run(folder, data)
         recipe = get_recipe(record.recipe.name, record.model.name, precision=pair[0], unit_precision=pair[1])
-        network = speed.prepare(network, recipe, device).train()
+        network = speed.prepare(network, recipe, Execution(), device).train()
         images, labels = next(iter(make_loader(splits.train, splits.statistics, recipe.batch_size, device)))
 
         def call() -> None:
             network.zero_grad()
-            with speed.precision(recipe, device), speed.autocast(recipe, device):
+            with speed.tf32(recipe, device), speed.autocast(recipe, device):
                 loss = F.cross_entropy(network(images).float(), labels)
             loss.backward()
 

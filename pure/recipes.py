@@ -8,7 +8,7 @@ comes from.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -22,10 +22,18 @@ from pydantic import (
     model_validator,
 )
 
-from pure.data.augment import parse as parse_augmentation
-from pure.data.protocols import PROTOCOLS, Protocol
-
-__all__ = ["Family", "Precision", "Recipe", "family_of", "get_recipe", "list_recipes", "sources"]
+__all__ = [
+    "Family",
+    "Precision",
+    "Recipe",
+    "changed_recipe",
+    "family_of",
+    "faults",
+    "get_recipe",
+    "list_recipes",
+    "nearest_field",
+    "sources",
+]
 
 Family = Literal["pure", "resnet"]
 Precision = Literal["float32", "tf32", "bfloat16", "float16"]
@@ -36,7 +44,7 @@ _Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Recipe(BaseModel):
-    """What fixes a training, next to the network and the seed.
+    """What fixes a training, next to the network and the seed.  How it is executed is :mod:`pure.execution`.
 
     Attributes:
         name: the recipe's name.
@@ -44,7 +52,7 @@ class Recipe(BaseModel):
         dataset: name of the data set, as :func:`pure.data.load` knows it.
         data_options: options of the data set, such as its ``split_seed``; the same for every run.
         epochs: passes over the training set.
-        batch_size: images in a step, over all devices and micro-batches.
+        batch_size: images in a step, over all devices and parts.
         lr: initial learning rate of SGD.
         momentum: momentum of SGD.
         weight_decay: L2 penalty of SGD.
@@ -66,12 +74,6 @@ class Recipe(BaseModel):
         noise_seed: fixes the noise; the same for every run.
         precision: of all but the product units' convolutions.
         unit_precision: of the product units' convolutions, whose results are exponents.
-        channels_last: memory format of images and weights.
-        compile: whether ``torch.compile`` translates the network.
-        cuda_graphs: whether a training step is captured once and replayed; on CUDA only.
-        loader: ``"device"`` keeps the set on the device, ``"workers"`` reads it by processes, ``"auto"`` goes by size.
-        micro_batches: a batch is worked off in so many parts on each device, whose gradients are added up.
-        sync_batchnorm: whether batch normalisation sees the images of all devices.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -101,22 +103,20 @@ class Recipe(BaseModel):
     noise_seed: NonNegativeInt = 0
     precision: Precision = "float32"
     unit_precision: Precision = "float32"
-    channels_last: bool = False
-    compile: bool = False
-    cuda_graphs: bool = False
-    loader: Literal["auto", "device", "workers"] = "auto"
-    micro_batches: PositiveInt = 1
-    sync_batchnorm: bool = False
 
     @field_validator("augmentation")
     @classmethod
     def _augmentation_is_known(cls, text: str) -> str:
-        parse_augmentation(text)
+        from pure.data.augment import parse  # here, so that a name is looked up without PyTorch
+
+        parse(text)
         return text
 
     @field_validator("protocols")
     @classmethod
     def _protocols_are_known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        from pure.data.protocols import PROTOCOLS, Protocol
+
         protocols = {str(Protocol.parse(name)) for name in names}
         if not names or len(protocols) < len(names):
             raise ValueError(f"expected one or more of {', '.join(PROTOCOLS)}, each once, got {names}")
@@ -283,7 +283,7 @@ def family_of(model: str) -> Family:
     return "pure" if model.startswith("pure") else "resnet"
 
 
-def get_recipe(name: str, model: str, **overrides: Any) -> Recipe:
+def get_recipe(name: str, model: str, /, **overrides: Any) -> Recipe:
     """A recipe by name, for one network.
 
     Args:
@@ -300,9 +300,7 @@ def get_recipe(name: str, model: str, **overrides: Any) -> Recipe:
     fields = Recipe.model_fields.keys() - {"name", "family"}
     for field in overrides:
         if field not in fields:
-            nearest = difflib.get_close_matches(field, fields, n=1)
-            hint = f"did you mean {nearest[0]!r}? " if nearest else ""
-            raise ValueError(f"recipe {name!r} has no field {field!r}; {hint}it has {', '.join(sorted(fields))}")
+            raise ValueError(f"recipe {name!r} has no field {field!r}; {_instead(field, fields)}")
     epochs = overrides.get("epochs")
     if isinstance(epochs, int) and "milestones" not in overrides:  # what is no int is refused below
         moved = (round(milestone * epochs / values["epochs"]) for milestone in values.get("milestones", ()))
@@ -314,19 +312,47 @@ def get_recipe(name: str, model: str, **overrides: Any) -> Recipe:
     try:
         return Recipe(name=name, family=family_of(model), **{**values, **overrides})
     except ValidationError as error:
-        raise ValueError(f"recipe {name!r}: {'; '.join(_faults(error))}") from None
+        raise ValueError(f"recipe {name!r}: {'; '.join(faults(error))}") from None
 
 
-def _faults(error: ValidationError) -> list[str]:
+def changed_recipe(
+    name: str, model: str, overrides: Mapping[str, Any] | None, data_options: Mapping[str, Any] | None
+) -> tuple[Recipe, tuple[str, ...]]:
+    """The recipe with its overrides, and the names of those that differ from what is published."""
+    changes = dict(overrides or {})
+    if data_options:
+        changes["data_options"] = {**changes.get("data_options", {}), **data_options}
+    published, changed = get_recipe(name, model), get_recipe(name, model, **changes)
+    return changed, tuple(sorted(field for field in changes if getattr(changed, field) != getattr(published, field)))
+
+
+_EXECUTION = ("channels_last", "compile", "cuda_graphs", "loader", "micro_batches", "sync_batchnorm")
+"""Fields that recipes had before :mod:`pure.execution`."""
+
+
+def _instead(field: str, fields: Collection[str]) -> str:
+    if field in _EXECUTION:
+        return f"it says how a training is executed: give --execution {field}=... (execution={{{field!r}: ...}})"
+    return nearest_field(field, fields)
+
+
+def nearest_field(field: str, fields: Collection[str]) -> str:
+    """What to give instead of a field that does not exist, in words."""
+    nearest = difflib.get_close_matches(field, fields, n=1)
+    hint = f"did you mean {nearest[0]!r}? " if nearest else ""
+    return f"{hint}it has {', '.join(sorted(fields))}"
+
+
+def faults(error: ValidationError) -> list[str]:
     """What is wrong with each field, in a line, without pydantic's types and addresses."""
-    faults: dict[str, str] = {}
+    found: dict[str, str] = {}
     for each in error.errors():
         field = str(each["loc"][0]) if each["loc"] else ""
         # What a validator of ours raised names the value itself.
         ours = each.get("ctx", {}).get("error")
         text = str(ours) if ours is not None else f"{each['msg'][0].lower()}{each['msg'][1:]}, got {each['input']!r}"
-        faults.setdefault(field, f"{field}: {text}" if field else text)  # of the types that a value may have, the first
-    return list(faults.values())
+        found.setdefault(field, f"{field}: {text}" if field else text)  # of the types that a value may have, the first
+    return list(found.values())
 
 
 def sources(name: str, model: str) -> dict[str, str]:

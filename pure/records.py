@@ -25,6 +25,7 @@ from torch import device as Device
 
 from pure.data.noise import relative_drop
 from pure.data.storage.files import write_atomically
+from pure.execution import Execution
 from pure.recipes import Recipe
 
 __all__ = [
@@ -171,6 +172,11 @@ class Evaluation(Score):
     reestimated: Score | None = None
 
     @property
+    def score(self) -> Score:
+        """Loss and accuracy alone."""
+        return Score(loss=self.loss, accuracy=self.accuracy, top5=self.top5)
+
+    @property
     def class_accuracies(self) -> tuple[float, ...] | None:
         """Share of each class's images that are classified rightly; None without a confusion matrix."""
         if self.confusion is None:
@@ -298,6 +304,7 @@ class RunRecord(_Part):
     Attributes:
         schema_version: of this layout.
         recipe: all hyper-parameters, as used.
+        execution: how it was executed, as decided; two records that differ in it alone are of the same run.
         overrides: names of the fields of the recipe that were set otherwise than published.
         model: the network.
         seed: fixes initialisation, order and augmentation.
@@ -318,8 +325,9 @@ class RunRecord(_Part):
             last ones.
     """
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     recipe: Recipe
+    execution: Execution
     overrides: tuple[str, ...]
     model: ModelSummary
     seed: int
@@ -345,6 +353,14 @@ class RunRecord(_Part):
         if self.selected is not None and not 1 <= self.selected <= len(self.epochs):
             raise ValueError(f"epoch {self.selected} was selected, but {len(self.epochs)} are recorded")
         return self
+
+    @property
+    def experiment(self) -> tuple[str, str, str]:
+        """What runs have in common that differ by their seeds alone: recipe, network and data, each as text.
+
+        Execution is no part of it: a mean may go over runs of which some were compiled.
+        """
+        return self.recipe.model_dump_json(), self.model.model_dump_json(), self.data.fingerprint
 
     @property
     def relative_drop(self) -> float | None:
@@ -375,7 +391,10 @@ class RunRecord(_Part):
         return sum(each.train_s + evaluation * each.validation_s for each in self.epochs[:epoch])
 
     def outcome(self) -> dict[str, Any]:
-        """The record without times, resources and environment: what the same run must give again, bit for bit."""
+        """The record without times, resources and environment: what the same run must give again, bit for bit.
+
+        That is so on the same kind of machine and with the same :attr:`execution`.
+        """
         unrepeatable = {"times": True, "resources": True, "environment": True}
         epochs = {"__all__": {"train_s", "validation_s"}}
         return self.model_dump(exclude={**unrepeatable, "epochs": epochs})
@@ -409,14 +428,26 @@ def parse(content: bytes) -> RunRecord:
     """
     values = json.loads(content)
     version = values.get("schema_version") if isinstance(values, dict) else None
-    if version == 1:
-        try:
-            content = json.dumps(_from_version_1(values)).encode()
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"schema version 1, but not its fields: {error!r}") from None
-    elif version != 2:
-        raise ValueError(f"schema version {version!r}; this package reads 1 and 2, a newer one may have written it")
-    return RunRecord.model_validate_json(content)
+    if version not in (1, 2, 3):
+        raise ValueError(f"schema version {version!r}; this package reads 1 to 3, a newer one may have written it")
+    if version == 3:
+        return RunRecord.model_validate_json(content)
+    try:
+        values = _from_version_2(_from_version_1(values) if version == 1 else values)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"schema version {version}, but not its fields: {error!r}") from None
+    return RunRecord.model_validate_json(json.dumps(values))
+
+
+def _from_version_2(old: dict[str, Any]) -> dict[str, Any]:
+    """Version 2 had the execution among the recipe's fields; what it left out was not so."""
+    recipe = dict(old["recipe"])
+    execution = {"channels_last": False, "compile": False}
+    execution |= {field: recipe.pop(field) for field in Execution.model_fields if field in recipe}
+    if old.get("resources"):
+        execution["loader"] = old["resources"]["loader"]
+    overrides = [field for field in old["overrides"] if field not in Execution.model_fields]
+    return {**old, "schema_version": 3, "recipe": recipe, "execution": execution, "overrides": overrides}
 
 
 def _from_version_1(old: dict[str, Any]) -> dict[str, Any]:
@@ -466,22 +497,18 @@ def load_all(*roots: Path | str) -> list[RunRecord]:
     """Read every ``record.json`` below the folders, ordered by recipe, model and seed.
 
     A folder that does not exist holds none.  A run is its recipe with every value, its network with every option,
-    its seed and its data: repeated, on another machine too, it is no further sample, and a table would count it twice.
+    its seed and its data: repeated, on another machine or executed in another way, it is no further sample, and a table
+    would count it twice.
 
     Raises:
         ValueError: a file is no valid record, or two of them are the same run; both are named.
     """
     paths = {path.resolve(): path for root in roots for path in sorted(Path(root).rglob(RECORD_NAME))}
     records: list[RunRecord] = []
-    seen: dict[tuple[str, str, int, str], Path] = {}
+    seen: dict[tuple[str, str, str, int], Path] = {}
     for path in paths.values():
         record = load(path)
-        run = (
-            record.recipe.model_dump_json(),
-            record.model.model_dump_json(),
-            record.seed,
-            record.data.fingerprint,
-        )
+        run = *record.experiment, record.seed
         if run in seen:
             raise ValueError(f"{seen[run]} and {path} are the same run; remove one of them, or name only one folder")
         seen[run] = path

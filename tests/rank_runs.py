@@ -18,7 +18,7 @@ from training import in_child, register_small_networks, wait
 
 from pure import data, records
 from pure.data import ImageSet
-from pure.train import RunStopped, fit
+from pure.train import Stopped, fit
 
 TRAINING: dict[str, Any] = {
     # 1,078 images: a last batch of 78, which four parts divide unequally, as two ranks do the 359 of either evaluation
@@ -38,7 +38,7 @@ def train(folder: Path, **more: Any) -> None:
     given = {**TRAINING, **more, "overrides": {**TRAINING["overrides"], **more.get("overrides", {})}}
     try:
         fit("digits", "pure8", out=folder, **given)
-    except RunStopped as stopped:
+    except Stopped as stopped:
         print(stopped, file=sys.stderr)
         os._exit(75)
 
@@ -65,11 +65,11 @@ def main(root: Path) -> None:
     splits = dataclasses.replace(splits, test=ImageSet(splits.test.images[1:], splits.test.labels[1:]))
     data.load = lambda *_, **__: splits
     records._commit = lambda: None
-    micro = {"overrides": {"micro_batches": 2}}
+    micro = {"execution": {"micro_batches": 2}}
     statuses = {
         "one process, two parts": on_ranks(1, root / "1x2", **micro),
         "two processes": on_ranks(2, root / "2x1"),
-        "one process, four parts": on_ranks(1, root / "1x4", overrides={"micro_batches": 4}),
+        "one process, four parts": on_ranks(1, root / "1x4", execution={"micro_batches": 4}),
         "two processes, two parts": on_ranks(2, root / "2x2", **micro),
         "whole batches": on_ranks(1, root / "1x1"),
         "diverging": on_ranks(2, root / "diverging", overrides={"lr": 10.0}),

@@ -7,7 +7,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-FLOORS = ["version", "fingerprint", "wording", "nn", "models", "data", "recipes", "records", "train", "report"]
+FLOORS = [
+    "version",
+    "fingerprint",
+    "wording",
+    "nn",
+    "models",
+    "data",
+    "recipes",
+    "execution",
+    "records",
+    "train",
+    "report",
+]
 """From below: a wing imports from those before it, and the report may load the runs of a training, not the reverse."""
 
 

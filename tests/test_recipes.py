@@ -30,12 +30,6 @@ DEFAULTS: dict[str, Any] = {
     "noise_seed": 0,
     "precision": "float32",
     "unit_precision": "float32",
-    "channels_last": False,
-    "compile": False,
-    "cuda_graphs": False,
-    "loader": "auto",
-    "micro_batches": 1,
-    "sync_batchnorm": False,
 }
 GALAXY = {
     "schedule": "plateau",
@@ -338,8 +332,6 @@ def test_unknown_field_is_answered_with_the_nearest() -> None:
         ("noise_seed", -1),
         ("precision", "half"),
         ("unit_precision", "double"),
-        ("loader", "gpu"),
-        ("micro_batches", 0),
         ("data_options", {"split": {}}),
         ("data_options", "split"),
     ],

@@ -19,6 +19,7 @@ import torchvision
 
 import pure
 from pure import records
+from pure.execution import Execution
 from pure.recipes import get_recipe
 from pure.records import (
     RECORD_NAME,
@@ -39,7 +40,7 @@ from pure.records import (
     unpack_classes,
 )
 
-VERSION_1 = Path(__file__).parent / "records" / "version1.json"
+VERSION_1, VERSION_2 = (Path(__file__).parent / "records" / f"version{number}.json" for number in (1, 2))
 
 
 def make_record(
@@ -62,6 +63,7 @@ def make_record(
     plan = get_recipe(recipe, model, **(overrides or {}))
     record = RunRecord(
         recipe=plan,
+        execution=Execution(channels_last=True, compile=False, loader="device"),
         overrides=tuple(sorted(overrides or {})),
         model=ModelSummary(name=model, options=options or {}, parameters=1234),
         seed=seed,
@@ -240,12 +242,12 @@ def test_the_message_names_file_and_field(change: Any, field: str, tmp_path: Pat
     assert f"\n{field}\n" in str(raised.value)
 
 
-@pytest.mark.parametrize("version", [3, 0, "2", None])
+@pytest.mark.parametrize("version", [4, 0, "2", None])
 def test_a_record_of_another_version_is_refused(version: Any, tmp_path: Path) -> None:
     path = write_changed(tmp_path / RECORD_NAME, lambda content: content.update(schema_version=version))
     with pytest.raises(ValueError, match=REFUSED) as raised:
         load(path)
-    expected = f"schema version {version!r}; this package reads 1 and 2, a newer one may have written it"
+    expected = f"schema version {version!r}; this package reads 1 to 3, a newer one may have written it"
     assert str(raised.value).endswith(expected)
 
 
@@ -258,7 +260,9 @@ def test_a_truncated_record_is_refused_by_name(keep: int, tmp_path: Path) -> Non
         load(path)
 
 
-@pytest.mark.parametrize("content", [b"[]", b"1", b'"text"', b"\xff\xfe\xfd", b'{"schema_version": 1}'])
+@pytest.mark.parametrize(
+    "content", [b"[]", b"1", b'"text"', b"\xff\xfe\xfd", b'{"schema_version": 1}', b'{"schema_version": 2}']
+)
 def test_what_is_no_record_at_all(content: bytes, tmp_path: Path) -> None:
     (tmp_path / RECORD_NAME).write_bytes(content)
     with pytest.raises(ValueError, match=REFUSED):
@@ -303,7 +307,7 @@ def test_no_record(tmp_path: Path) -> None:
 def test_a_record_of_version_1_has_the_same_values(tmp_path: Path) -> None:
     old, new = json.loads(VERSION_1.read_text()), load(VERSION_1)
     assert old["schema_version"] == 1
-    assert new.schema_version == 2
+    assert new.schema_version == 3
     for field in ("model", "data", "environment"):
         assert json.loads(getattr(new, field).model_dump_json(exclude_unset=True)) == old[field]
     assert (new.seed, new.weights_sha256, new.overrides) == (0, old["weights_sha256"], ())
@@ -323,6 +327,7 @@ def test_a_record_of_version_1_has_the_same_values(tmp_path: Path) -> None:
     assert (recipe["augmentation"], recipe["data_options"]) == ("shift(1)", {"split_seed": 0})
     for field in old["recipe"].keys() - {"source", "max_shift", "split_seed", "milestones"}:
         assert recipe[field] == old["recipe"][field]
+    assert new.execution == Execution(channels_last=False, compile=False)
     assert recipe["milestones"] == (8, 12)
     assert (new.resources, new.noisy, new.divergence, new.deterministic) == (None, None, None, False)
     new.write(tmp_path / RECORD_NAME)
@@ -386,6 +391,36 @@ def test_the_outcome_leaves_out_what_another_machine_changes() -> None:
 
 
 # Many records
+
+
+def test_a_record_of_version_2_has_the_execution_out_of_its_recipe(tmp_path: Path) -> None:
+    old, new = json.loads(VERSION_2.read_text()), load(VERSION_2)
+    assert old["schema_version"] == 2
+    assert new.execution == Execution(channels_last=False, compile=False, loader="device")
+    assert new.recipe == get_recipe("digits", "resnet20")
+    again = json.loads(new.to_json())
+    for field in old.keys() - {"schema_version", "recipe"}:
+        if isinstance(old[field], dict):
+            assert old[field] == {key: again[field][key] for key in old[field]}
+    assert [epoch.train.loss for epoch in new.epochs] == [epoch["train"]["loss"] for epoch in old["epochs"]]
+    new.write(tmp_path / RECORD_NAME)
+    assert load(tmp_path / RECORD_NAME) == new
+
+    old["recipe"] |= {"compile": True, "micro_batches": 2, "cuda_graphs": True}
+    old["overrides"] = ["compile", "lr"]
+    (tmp_path / RECORD_NAME).write_text(json.dumps(old))
+    changed = load(tmp_path / RECORD_NAME)
+    expected = {"channels_last": False, "compile": True, "cuda_graphs": True, "loader": "device", "micro_batches": 2}
+    assert changed.execution == Execution(**expected)
+    assert changed.overrides == ("lr",)
+    assert changed.experiment == new.experiment  # executed otherwise, it is of the same experiment
+
+
+def test_load_all_refuses_a_run_that_was_executed_in_another_way(tmp_path: Path) -> None:
+    make_record().write(tmp_path / "a" / RECORD_NAME)
+    make_record(execution=Execution(compile=True)).write(tmp_path / "b" / RECORD_NAME)
+    with pytest.raises(ValueError, match="are the same run"):
+        load_all(tmp_path)
 
 
 def test_load_all_orders_by_recipe_network_and_seed(tmp_path: Path) -> None:

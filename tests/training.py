@@ -16,6 +16,10 @@ from torch import nn
 from pure.models import ResidualNetwork, registry
 from pure.nn import units
 from pure.nn.blocks import BasicBlock, ProductUnitBlock
+from pure.train.engine import Engine
+
+PLAIN: dict[str, Any] = {"channels_last": False, "compile": False}
+"""Execution as recipes were executed before it was chosen by what is fastest."""
 
 QUICK: dict[str, Any] = {"epochs": 1, "batch_size": 128}
 """Not to learn anything: to run through every line."""
@@ -44,6 +48,17 @@ SMALL: dict[str, Callable[..., nn.Module]] = {"pure4": pure4, "pure8": pure8, "r
 def register_small_networks() -> None:
     """For processes of their own; tests patch the registry instead."""
     registry.REGISTRY.update(SMALL)
+
+
+def train_epochs(engine: Engine, stop: Callable[[], bool] = lambda: False) -> None:
+    """The loop of a run without its files: to the last epoch, or until it is told to stop."""
+    while len(engine.epochs) < engine.recipe.epochs:
+        for batch in engine.batches_left():
+            if engine.step(batch, stop()):
+                engine.settle()
+                return
+        engine.settle()
+        engine.end_epoch()
 
 
 def contents(folder: Path) -> dict[str, bytes]:

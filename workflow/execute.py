@@ -138,7 +138,7 @@ def execute(
             with ThreadPoolExecutor(1) as thread:
                 thread.submit(_in_thread, source, partial, parameters, stop).result()
         except FAILURES as error:
-            if stop.reason is not None or getattr(error, "ename", "") == "RunStopped":
+            if stop.reason is not None or getattr(error, "ename", "") == "Stopped":
                 raise Stopped(getattr(error, "evalue", "") or stop.reason) from None
             if partial.exists():
                 write_atomically(failed, partial.read_bytes())

@@ -28,32 +28,24 @@ from torch import nn
 
 from pure import data as datasets
 from pure.data import Splits
+from pure.execution import get_execution
+from pure.recipes import changed_recipe
 from pure.records import RECORD_NAME, RunRecord, load
 from pure.train.determinism import deterministic as restricted
 from pure.train.distributed import ranks
-from pure.train.dry_run import describe
+from pure.train.dry_run import overview
 from pure.train.evaluate import predict
-from pure.train.interruption import stop_requests
-from pure.train.run import (
-    WEIGHTS_NAME,
-    Asked,
-    Run,
-    RunStopped,
-    changed_recipe,
-    create,
-    finished,
-    require_folder,
-    thresholds,
-)
+from pure.train.interruption import Stopped, stop_requests
+from pure.train.run import WEIGHTS_NAME, Run, Training, create, finished, require_folder, thresholds
 from pure.train.tensorboard import scalar_writer
 
 __all__ = [
     "WEIGHTS_NAME",
-    "RunStopped",
+    "Stopped",
+    "estimate",
     "fit",
     "load_run",
     "outcome",
-    "plan",
     "predict",
     "run_folder",
     "thresholds",
@@ -70,6 +62,7 @@ def fit(
     overrides: Mapping[str, Any] | None = None,
     data_options: Mapping[str, Any] | None = None,
     model_options: Mapping[str, Any] | None = None,
+    execution: Mapping[str, Any] | None = None,
     device: torch.device | str | None = None,
     deterministic: bool = False,
     resume: bool = False,
@@ -84,10 +77,10 @@ def fit(
     and number of threads, the same seed gives the same record but for the times.  A training that leaves the finite
     numbers ends there, and its record says when, where and why.
 
-    With ``out``, each epoch ends with a checkpoint.  SIGTERM, SIGUSR1 and ``max_seconds`` write one behind the batch at
-    hand and stop; in one process, the signals also break off a validation or the test, which is then made anew.  A
-    checkpoint that cannot be written, on a full disk say, does not stop the training: the one before stays, and a
-    message is logged.
+    With ``out``, each epoch ends with a checkpoint.  SIGTERM, SIGUSR1, SIGHUP, Ctrl-C and ``max_seconds`` write one
+    after the batch at hand and stop; in one process, the signals also break off a validation or the test, which is then
+    made again.  A checkpoint that cannot be written, on a full disk say, does not stop the training: the one before
+    stays, and a message is logged.
 
     Args:
         recipe: one of :func:`pure.recipes.list_recipes`; PURe and ResNet have values of their own in it.
@@ -98,10 +91,11 @@ def fit(
         overrides: fields of :class:`pure.recipes.Recipe` to be set otherwise; the record names those that differ.
         data_options: options of the data set to be set otherwise: the same as the override of that name.
         model_options: options of :func:`pure.create_model` beside the numbers of classes and channels.
+        execution: fields of :class:`pure.execution.Execution`: how to train, not what.
         device: where to train; by default a GPU if there is one.
         deterministic: restrict operations to those that repeat bit for bit, see :mod:`pure.train.determinism`.
         resume: go on from the checkpoint in ``out``; start where there is none; return the record of a finished run.
-        max_seconds: stop after so many seconds, behind a batch.
+        max_seconds: stop after so many seconds, after a batch.
         overwrite: replace what ``out`` holds.  With ``resume`` as well, a finished run is replaced, and an unfinished
             one goes on if it is the same on the same machine and versions.
         progress: whether to show a bar; by default only on a terminal.
@@ -119,30 +113,30 @@ def fit(
             was touched.
         NotADirectoryError: ``out`` is a file.
         ModuleNotFoundError: TensorBoard is wanted and not installed.
-        RunStopped: by a signal or ``max_seconds``.
+        Stopped: by a signal or ``max_seconds``.
     """
     changed = changed_recipe(recipe, model, overrides, data_options)
-    asked = Asked(*changed, model, dict(model_options or {}), seed, deterministic)
+    training = Training(*changed, model, dict(model_options or {}), seed, deterministic)
+    how = get_execution(execution)
     folder = Path(out) if out is not None else None
     if folder is None:
         _refuse_without_folder(resume=resume, max_seconds=max_seconds is not None, tensorboard=tensorboard)
     else:
         require_folder(folder, resume, overwrite)
         if resume and not overwrite and (folder / RECORD_NAME).exists():
-            return finished(folder, asked)
+            return finished(folder, training)
     write_scalars = scalar_writer(folder / "tensorboard") if tensorboard and folder is not None else None
     with ExitStack() as stack:
         stack.enter_context(restricted(deterministic))
         group = stack.enter_context(ranks(device))
         stop = stack.enter_context(stop_requests(max_seconds, signals=folder is not None))
-        splits = datasets.load(asked.recipe.dataset, data, **asked.recipe.data_options)
-        run = Run(asked, splits, group, folder, progress)
+        splits = datasets.load(training.recipe.dataset, data, **training.recipe.data_options)
+        run = Run(training, how, splits, group, folder, progress)
         run.begin(resume, overwrite)
-        divergence = run.train(stop, write_scalars)
-        return group.share(run.finish(divergence, stop))  # type: ignore[no-any-return]
+        return group.share(run.train(stop, write_scalars))  # type: ignore[no-any-return]
 
 
-def plan(
+def estimate(
     recipe: str,
     model: str,
     *,
@@ -151,6 +145,7 @@ def plan(
     overrides: Mapping[str, Any] | None = None,
     data_options: Mapping[str, Any] | None = None,
     model_options: Mapping[str, Any] | None = None,
+    execution: Mapping[str, Any] | None = None,
     device: torch.device | str | None = None,
 ) -> str:
     """What :func:`fit` would do with these arguments, the memory that it needs and the time that it takes.
@@ -161,11 +156,11 @@ def plan(
         ValueError, TypeError, FileNotFoundError: as :func:`fit`.
     """
     changed = changed_recipe(recipe, model, overrides, data_options)
-    asked = Asked(*changed, model, dict(model_options or {}), seed, deterministic=False)
+    training = Training(*changed, model, dict(model_options or {}), seed, deterministic=False)
     with ranks(device) as group:
-        splits = datasets.load(asked.recipe.dataset, data, **asked.recipe.data_options)
-        run = Run(asked, splits, group, folder=None, progress=False)
-        return describe(run.engine, asked.title, model, asked.overrides)
+        splits = datasets.load(training.recipe.dataset, data, **training.recipe.data_options)
+        run = Run(training, get_execution(execution), splits, group, folder=None, progress=False)
+        return overview(run.engine, training.title, model, training.overrides)
 
 
 def load_run(folder: Path | str, data: Path | str | None = None) -> tuple[RunRecord, nn.Module, Splits]:

@@ -13,8 +13,8 @@ from typing import Any
 
 from pure.recipes import list_recipes
 from pure.records import RECORD_NAME
-from pure.train import RunStopped, fit, outcome, plan
-from pure.train.interruption import EXIT_STOPPED
+from pure.train import Stopped, estimate, fit, outcome
+from pure.train.interruption import EXIT_INTERRUPTED, EXIT_STOPPED
 
 __all__ = ["main", "parse_setting"]
 
@@ -35,10 +35,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "overrides": _parse_settings("--set", [*options.set, *epochs]),
             "data_options": _parse_settings("--data-option", options.data_option),
             "model_options": _parse_settings("--option", options.option),
+            "execution": _parse_settings("--execution", options.execution),
             "device": options.device,
         }
         if options.dry_run:
-            print(plan(options.recipe, options.model, **given))
+            print(estimate(options.recipe, options.model, **given))
             return 0
         record = fit(
             options.recipe,
@@ -51,10 +52,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             overwrite=options.overwrite,
             tensorboard=options.tensorboard,
         )
-    except RunStopped as stopped:
+    except Stopped as stopped:
         if is_main:
             print(stopped, file=sys.stderr)
-        return EXIT_STOPPED
+        return stopped.exit_code
     except (ValueError, TypeError, OSError, ModuleNotFoundError) as error:
         print(f"python -m pure.train: {error}", file=sys.stderr)
         return 2
@@ -69,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m pure.train",
         description="Train one network and leave a record.",
         epilog="exit codes: 0, a record is there; 2, something given is wrong or could not be written; "
-        f"{EXIT_STOPPED}, stopped, and can go on",
+        f"{EXIT_STOPPED}, stopped, and can go on; {EXIT_INTERRUPTED}, the same by Ctrl-C",
     )
     parser.add_argument("--recipe", required=True, help=f"hyper-parameters: {', '.join(list_recipes())}")
     parser.add_argument("--model", required=True, help="network, for example pure20 or resnet20")
@@ -81,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--set", **several, help="override a recipe's field")
     parser.add_argument("--data-option", **several, help="an option of the data set, as split_seed=1")
     parser.add_argument("--option", **several, help="an option of the network, as shortcut=A")
+    parser.add_argument("--execution", **several, help="how to train, as compile=True or micro_batches=2")
     parser.add_argument("--device", help="cpu, cuda, cuda:1, ...; by default a GPU if there is one")
     parser.add_argument("--deterministic", action="store_true", help="repeat bit for bit, at some cost")
     parser.add_argument("--resume", action="store_true", help="go on with what DIR holds")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import statistics
 import time
@@ -15,10 +14,11 @@ from torch.autograd.graph import saved_tensors_hooks
 from pure.data import DeviceLoader, Splits, Subset
 from pure.recipes import Recipe, sources
 from pure.records import Epoch, Score
-from pure.train.engine import Engine, Stopped
+from pure.train import speed
+from pure.train.engine import Engine
 from pure.train.schedule import learning_rate
 
-__all__ = ["describe", "kept_bytes"]
+__all__ = ["kept_bytes", "overview"]
 
 _STEPS = 6
 """Steps that are taken.  The first one, in which memory is taken and libraries choose algorithms, is not timed."""
@@ -30,7 +30,7 @@ _KEPT_IMAGES = 2
 """Images of the small batch on which the memory for the backward pass is measured."""
 
 
-def describe(engine: Engine, title: str, model: str, overrides: Sequence[str]) -> str:
+def overview(engine: Engine, title: str, model: str, overrides: Sequence[str]) -> str:
     """A run in words and figures.
 
     A few steps are taken to time them, and the network is not good for a training afterwards.  The test set is not
@@ -49,6 +49,7 @@ def describe(engine: Engine, title: str, model: str, overrides: Sequence[str]) -
     parts = {
         f"{title}: {recipe.epochs} epochs of {engine.batches} batches, {steps:,} steps": [],
         "Recipe": _recipe_lines(recipe, model, overrides),
+        "Execution": [f"{field:16} {value!s}" for field, value in engine.execution],
         "Data": _data_lines(engine.splits, engine.loader.kind),
         "Learning rate": _schedule_lines(recipe),
         "Memory of each device": _memory_lines(engine, kept),
@@ -106,7 +107,7 @@ def _schedule_lines(recipe: Recipe) -> list[str]:
         lines.append(f"{recipe.warmup_lr:g} until the training error of an epoch is below {error}, then:")
     if recipe.schedule == "plateau":
         wait = f"{recipe.patience} epochs in a row without a lower validation loss"
-        return [*lines, f"{recipe.lr:g}, times {recipe.gamma:g} behind {wait}"]
+        return [*lines, f"{recipe.lr:g}, times {recipe.gamma:g} after {wait}"]
     epoch = Epoch(lr=0.0, train=Score(loss=0.0, accuracy=1.0), train_s=0.0, validation_s=0.0)  # ends any warm-up
     plain = recipe.model_copy(update={"warmup_lr": None})
     rates = [learning_rate(plain, [epoch] * done) for done in range(recipe.epochs)]
@@ -121,7 +122,7 @@ def _memory_lines(engine: Engine, kept: int) -> list[str]:
     recipe, device = engine.recipe, engine.group.device
     weights = sum(tensor.nbytes for tensor in engine.network.state_dict().values())
     trained = sum(parameter.nbytes for parameter in engine.network.parameters())
-    at_once = engine.group.part_size(recipe.batch_size, recipe.micro_batches)
+    at_once = engine.group.part_size(recipe.batch_size, engine.execution.micro_batches)
     images = engine.loader.images.nbytes if isinstance(engine.loader, DeviceLoader) else 0
     selected = weights if recipe.selection != "last" else 0
     parts = {
@@ -149,11 +150,11 @@ def _seconds(engine: Engine) -> tuple[float, float]:
             torch.cuda.synchronize(engine.group.device)
         ticks.append(time.perf_counter())
 
-    def enough() -> bool:
-        return len(ticks) >= _STEPS  # asked before a step, for what is behind it
-
-    with contextlib.suppress(Stopped):
-        engine.run(enough, tick, lambda: None)
+    with speed.tf32(engine.recipe, engine.group.device):
+        for batch in itertools.islice(engine.batches_left(), _STEPS):
+            engine.step(batch)
+            tick()
+        engine.settle()
     steps = [end - start for start, end in itertools.pairwise(ticks)]
     number = min(_IMAGES, len(engine.splits.train))
     some = Subset(engine.splits.train, torch.linspace(0, len(engine.splits.train) - 1, number).long())
@@ -166,7 +167,7 @@ def _time_lines(engine: Engine, step: float, image: float) -> list[str]:
     recipe, splits = engine.recipe, engine.splits
     training = step * engine.batches * recipe.epochs
     validation = image * len(splits.validation or ()) * recipe.epochs
-    tests = len(recipe.protocols) + (recipe.noise_scale is not None)
+    tests = len(recipe.protocols) + (recipe.noise_scale is not None) + len(recipe.noise_curve)
     test = image * len(splits.test) * tests
     return [
         f"{_duration(training):>10}  training: {1000 * step:.1f} ms a step, {recipe.batch_size / step:,.0f} images/s",

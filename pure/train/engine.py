@@ -1,19 +1,18 @@
-"""The training itself: from initial weights through the epochs, knowing nothing of files, records or the test set.
+"""The steps of a training: from initial weights through the epochs, knowing nothing of files or the test set.
 
 An :class:`Engine` stands at any time at a batch of an epoch.  :meth:`Engine.state` is all that it goes on from, and
 :meth:`Engine.restore` goes back to it.  Order and augmentation depend on the seed, the epoch and the batch alone
-(:mod:`pure.data.loaders`), the learning rate on the epochs behind (:mod:`pure.train.schedule`), so neither is a part
-of it.
+(:mod:`pure.data.loaders`), the learning rate on the epochs before (:mod:`pure.train.schedule`), so neither is a part
+of it.  The loop over the steps is :meth:`pure.train.run.Run.train`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import copy
-import dataclasses
 import itertools
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,16 +24,17 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from pure.data import Splits
 from pure.data.images import Images
 from pure.data.loaders import make_loader
+from pure.execution import Execution
 from pure.nn.batchnorm import reestimate
 from pure.recipes import Recipe
-from pure.records import Divergence, Epoch, Score
+from pure.records import Divergence, Epoch, Evaluation, Score
 from pure.train import speed
 from pure.train.distributed import Group, part_momentum
-from pure.train.evaluate import Measures, evaluate, measure
+from pure.train.evaluate import evaluate, measure, pack
 from pure.train.monitor import NonFinite, first_nonfinite, gradient_norm, is_absurd, observe_units
 from pure.train.schedule import learning_rate, requires_validation, selected_epoch
 
-__all__ = ["Diverged", "Engine", "Stopped", "parameter_groups", "require_validation", "score"]
+__all__ = ["Diverged", "Engine", "parameter_groups", "require_validation"]
 
 OBSERVED_IMAGES = 64
 """Training images whose way through the product units is looked at after each epoch, at most."""
@@ -45,10 +45,6 @@ by a tenth of what those of single batches do."""
 
 Parts = list[tuple[Tensor, Tensor]]
 """A rank's share of a batch, in micro-batches: images, normalised and augmented, and labels."""
-
-
-class Stopped(Exception):
-    """The training was asked to stop, and did so at a batch from which it can go on."""
 
 
 class Diverged(Exception):
@@ -70,11 +66,13 @@ class Engine:
         network: on the group's device; trained in place.
         splits: the data set, of which the training and the validation set are looked at.
         recipe: what to do.
+        execution: how to do it; ``auto`` is decided here.
         seed: fixes order and augmentation.
         group: the processes that train together; each gives the same arguments.
         progress: whether evaluations show a bar; by default only on a terminal.
 
     Attributes:
+        execution: as decided.
         epochs: what was measured in the epochs that are done.
         batch: number of batches of the running epoch that are done.
         batches: number of batches in an epoch.
@@ -89,13 +87,15 @@ class Engine:
         network: nn.Module,
         splits: Splits,
         recipe: Recipe,
+        execution: Execution,
         seed: int,
         group: Group,
         progress: bool | None = None,
     ) -> None:
         require_validation(splits, recipe)
-        group.part_size(recipe.batch_size, recipe.micro_batches)
-        self.recipe, self.splits, self.group = recipe, splits, group
+        group.part_size(recipe.batch_size, execution.micro_batches)
+        self.recipe, self.execution, self.splits, self.group = recipe, execution, splits, group
+        self._sample: Tensor | None = None
         self.progress = progress if group.is_main else False
         self.loader = make_loader(
             splits.train,
@@ -105,33 +105,36 @@ class Engine:
             augmentation=recipe.augmentation,
             shuffle=True,
             seed=seed,
-            kind=recipe.loader,
+            kind=execution.loader,
             rank=group.rank,
             world_size=group.world_size,
-            micro_batches=recipe.micro_batches,
+            micro_batches=execution.micro_batches,
         )
         self.batches = self.loader.batches
-        self.network = speed.prepare(network, recipe, group.device)
-        self.model = group.wrap(self.network, recipe.sync_batchnorm)
+        height, width = self._observed().shape[-2:]
+        decided = execution.resolved(group.device.type, height * width, len(splits.train) * recipe.epochs)
+        self.execution = decided.model_copy(update={"loader": self.loader.kind})
+        self.network = speed.prepare(network, recipe, self.execution, group.device)
+        self.model = group.wrap(self.network, execution.sync_batchnorm)
         # Fused, a step of PURe20 takes a third of the time on a CPU, and leaves out an update by a flag: see _step.
         groups = parameter_groups(network, recipe)
-        self.optimiser = torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, fused=True)
+        self.optimizer = torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, fused=True)
         if recipe.momentum:
             # A fused step that is left out, as a scaler does with the first ones, takes memory for the momentum and
             # writes nothing to it; from zero the first step is what it is without.
             for parameter in network.parameters():
-                self.optimiser.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+                self.optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
         self.scaler = speed.grad_scaler(recipe, group.device)
         # None without: a method of its own would keep the engine, and the loader's workers, until garbage is collected.
-        self.graphed = speed.graphed(self._part, self.model, group.device) if recipe.cuda_graphs else None
+        self.graphed = speed.graphed(self._part, self.model, group.device) if execution.cuda_graphs else None
         self.momenta = [(m, m.momentum) for m in network.modules() if isinstance(m, _BatchNorm) and m.momentum]
         self.epochs: list[Epoch] = []
         self.batch = 0
         self.train_s = 0.0  # of the running epoch
-        self.share = 1.0  # of the part at hand in the batch
         self.sums = self._zeros()
         self.best: dict[str, Tensor] | None = None  # weights of the selected epoch, if that is not the last
-        self._sample: Tensor | None = None
+        self._flags = _Flags(group)
+        self._clock = time.perf_counter()
 
     # Where it stands
 
@@ -140,7 +143,7 @@ class Engine:
         self.group.average_statistics(self.network)
         return {
             "network": self.network.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "epochs": [epoch.model_dump_json() for epoch in self.epochs],
             "batch": self.batch,
@@ -154,7 +157,7 @@ class Engine:
     def restore(self, state: dict[str, Any]) -> None:
         """Go back to a state."""
         self.network.load_state_dict(state["network"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         self.epochs = [Epoch.model_validate_json(epoch) for epoch in state["epochs"]]
         self.batch, self.train_s, self.best = state["batch"], state["train_s"], state["best"]
@@ -178,8 +181,8 @@ class Engine:
     def position(self) -> str:
         """Where it stands, in words."""
         if self.batch:
-            return f"in epoch {len(self.epochs) + 1} of {self.recipe.epochs}, behind batch {self.batch}/{self.batches}"
-        return f"behind epoch {len(self.epochs)} of {self.recipe.epochs}"
+            return f"in epoch {len(self.epochs) + 1} of {self.recipe.epochs}, after batch {self.batch}/{self.batches}"
+        return f"after epoch {len(self.epochs)} of {self.recipe.epochs}"
 
     @property
     def _on_cuda(self) -> bool:
@@ -191,33 +194,61 @@ class Engine:
 
     # The training
 
-    def run(
-        self,
-        stop: Callable[[], bool],
-        on_batch: Callable[[], None],
-        on_epoch: Callable[[], None],
-        validating: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
-    ) -> None:
-        """Train to the last epoch.
+    def batches_left(self) -> Iterator[Parts]:
+        """The batches of the running epoch that are not done, each for one :meth:`step`."""
+        self.network.train()
+        for parameters in self.optimizer.param_groups:
+            parameters["lr"] = learning_rate(self.recipe, self.epochs)
+        self.loader.set_epoch(len(self.epochs) + 1, self.batch)
+        self._clock = time.perf_counter()
+        loaded = iter(self.loader)
+        for _ in range(self.batch, self.batches):
+            yield list(itertools.islice(loaded, self.execution.micro_batches))
+
+    def step(self, parts: Parts, stop: bool = False) -> bool:
+        """One step on a batch that comes in parts.
 
         Args:
-            stop: asked behind each batch and each epoch; true on any rank stops all.
-            on_batch: called behind each batch.
-            on_epoch: called behind each epoch.
-            validating: what each validation is made in; it may be broken off by an exception, and the training can go
-                on from where it began.
+            parts: as :meth:`batches_left` gives them.
+            stop: whether this rank was asked to stop.
+
+        Returns:
+            Whether any rank was: all then stop after the same step.  On CUDA a step later.
 
         Raises:
-            Stopped: behind a batch from which the training can go on.
-            Diverged: loss, gradient or weights are not finite.
+            Diverged: loss or gradient is not finite; the weights are those before the step.
         """
-        with speed.precision(self.recipe, self.group.device):
-            while len(self.epochs) < self.recipe.epochs:
-                self._train_epoch(stop, on_batch)
-                self._end_epoch(validating)
-                on_epoch()
-                if self.group.any(stop()):
-                    raise Stopped
+        self.optimizer.zero_grad()
+        finite = self._backward(parts)
+        self.scaler.unscale_(self.optimizer)
+        norm = gradient_norm(self.network)
+        if not self.scaler.is_enabled():  # a scaler expects gradients that overflow, and leaves such steps out
+            finite &= norm.isfinite()
+        known = self._flags.exchange(_Step(self.batch + 1, parts), ~finite, stop)
+        self._require_finite(known)
+        if not self.scaler.is_enabled():
+            # On CUDA this step's flag is read after the next one, but its update must not happen.
+            self.optimizer.found_inf = self._flags.failed  # type: ignore[attr-defined]
+        if self.recipe.clip_norm is not None:
+            nn.utils.clip_grads_with_norm_(self.network.parameters(), self.recipe.clip_norm, norm)
+        self.scaler.step(self.optimizer)  # optimizer.step(), but for gradients that overflow in half precision
+        self.scaler.update()
+        if self.group.is_main:  # it is the same on all ranks
+            measured = norm.isfinite()  # but for steps that a scaler leaves out
+            self.sums[-2:] += torch.stack([norm.where(measured, 0.0), measured])
+        self.batch += 1
+        self._take_time()
+        return known is not None and known.stop
+
+    def settle(self) -> None:
+        """Wait for the last step; to be called after the last one of :meth:`batches_left` that was taken.
+
+        Raises:
+            Diverged: it was not finite, which on CUDA is not known before.
+        """
+        self._require_finite(self._flags.last())
+        self.sums.tolist()  # waits for the device
+        self._take_time()
 
     def select(self) -> int:
         """Give the network the weights that the recipe selects.  Returns the number of their epoch, from 1."""
@@ -225,46 +256,9 @@ class Engine:
             self.network.load_state_dict(self.best)
         return selected_epoch(self.recipe, self.epochs)
 
-    def _train_epoch(self, stop: Callable[[], bool], on_batch: Callable[[], None]) -> None:
-        self.network.train()
-        for parameters in self.optimiser.param_groups:
-            parameters["lr"] = learning_rate(self.recipe, self.epochs)
-        self.loader.set_epoch(len(self.epochs) + 1, self.batch)
-        loaded, flags = iter(self.loader), _Flags(self.group)
-        before, clock = self.train_s, time.perf_counter()
-        first, stopping = self.batch, False
-        while self.batch < self.batches and not stopping:
-            stopping = self._step(list(itertools.islice(loaded, self.recipe.micro_batches)), flags, stop())
-            self.train_s = before + time.perf_counter() - clock
-            on_batch()
-        self._require_finite(flags.last())
-        if self.batch > first and (stopping or self.group.any(stop())):
-            raise Stopped  # before the validation, which can be longer than the time that is left
-        self.sums.tolist()  # waits for the device
-        self.train_s = before + time.perf_counter() - clock
-
-    def _step(self, parts: Parts, flags: _Flags, stop: bool) -> bool:
-        """One step on a batch that comes in parts.  Returns whether to stop behind it."""
-        self.optimiser.zero_grad()
-        finite = self._backward(parts)
-        self.scaler.unscale_(self.optimiser)
-        norm = gradient_norm(self.network)
-        if not self.scaler.is_enabled():  # a scaler expects gradients that overflow, and leaves such steps out
-            finite &= norm.isfinite()
-        known = flags.exchange(_Step(self.batch + 1, parts), ~finite, stop)
-        self._require_finite(known)
-        if not self.scaler.is_enabled():
-            # On CUDA this step's flag is read behind the next one, but its update must not happen.
-            self.optimiser.found_inf = flags.failed  # type: ignore[attr-defined]
-        if self.recipe.clip_norm is not None:
-            nn.utils.clip_grads_with_norm_(self.network.parameters(), self.recipe.clip_norm, norm)
-        self.scaler.step(self.optimiser)
-        self.scaler.update()
-        if self.group.is_main:  # it is the same on all ranks
-            measured = norm.isfinite()  # but for steps that a scaler leaves out
-            self.sums[-2:] += torch.stack([norm.where(measured, 0.0), measured])
-        self.batch += 1
-        return known is not None and known.stop
+    def _take_time(self) -> None:
+        now = time.perf_counter()
+        self.train_s, self._clock = self.train_s + now - self._clock, now
 
     def _backward(self, parts: Parts) -> Tensor:
         """Gradient of the mean loss of the batch, added up over its parts.  Returns whether all losses are finite."""
@@ -273,45 +267,52 @@ class Engine:
         for number, (images, labels) in enumerate(parts):
             for layer, momentum in self.momenta:
                 layer.momentum = part_momentum(momentum, number, len(parts))
-            # Parts count by their sizes; DDP takes the mean over the ranks.
-            self.share = len(labels) * self.group.world_size / images_in_batch
             with self._synchronised(number == len(parts) - 1):
-                loss, sums = (self.graphed or self._part)(images, labels)
+                if self.graphed is not None:  # of whole batches on one device
+                    loss, sums = self.graphed(images, labels)
+                else:  # parts count by their sizes; DDP takes the mean over the ranks
+                    share = len(labels) * self.group.world_size / images_in_batch
+                    loss, sums = self._part(images, labels, share)
             finite &= loss.isfinite()
             self.sums[:4] += sums
         return finite
 
-    def _part(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Forward and backward pass of a part of a batch.  Returns its mean loss, and the sums of :func:`_sums`."""
+    def _part(self, images: Tensor, labels: Tensor, share: float = 1.0) -> tuple[Tensor, Tensor]:
+        """Forward and backward pass of a part, a share of a batch.  Returns its mean loss, and :func:`_sums`."""
         logits = self._logits(self.model, images)
         loss = F.cross_entropy(logits, labels)
-        self.scaler.scale(loss * self.share).backward()
+        self.scaler.scale(loss * share).backward()
         return loss.detach(), _sums(logits.detach(), labels, loss.detach())
 
     def _logits(self, model: nn.Module, images: Tensor) -> Tensor:
         """The forward pass in the recipe's precision; logits in single precision."""
         with speed.autocast(self.recipe, self.group.device):
-            return model(images.to(memory_format=speed.memory_format(self.recipe))).float()  # type: ignore[no-any-return]
+            return model(images.to(memory_format=speed.memory_format(self.execution))).float()  # type: ignore[no-any-return]
 
     def _synchronised(self, last: bool) -> contextlib.AbstractContextManager[None]:
-        """Gradients go over the ranks once a batch, behind its last part."""
+        """Gradients go over the ranks once a batch, after its last part."""
         if last or self.group.world_size == 1:
             return contextlib.nullcontext()
         return self.model.no_sync()  # type: ignore[no-any-return, operator]
 
-    # Behind an epoch
+    # After an epoch
 
-    def _end_epoch(self, validating: Callable[[], contextlib.AbstractContextManager[None]]) -> None:
-        """Validate, and note what was measured."""
+    def end_epoch(self) -> Epoch:
+        """Validate after the last step, and note what was measured.
+
+        It may be broken off by an exception, and called again.
+
+        Raises:
+            Diverged: weights are not finite.
+        """
         clock = time.perf_counter()
         self._require_finite_weights()
         self.group.average_statistics(self.network)
         loss, right, among_five, images, norm, steps = self.group.sum(self.sums).tolist()
         top5 = among_five / images if len(self.splits.classes) > 5 else None
-        with validating():
-            validation, reestimated = self._validate()
+        validation, reestimated = self._validate()
         epoch = Epoch(
-            lr=self.optimiser.param_groups[0]["lr"],
+            lr=self.optimizer.param_groups[0]["lr"],
             train=Score(loss=loss / images, accuracy=right / images, top5=top5),
             validation=validation,
             reestimated=reestimated,
@@ -324,31 +325,35 @@ class Engine:
         self.batch, self.train_s, self.sums = 0, 0.0, self._zeros()
         if self.recipe.selection != "last" and selected_epoch(self.recipe, self.epochs) == len(self.epochs):
             self.best = {name: tensor.to("cpu", copy=True) for name, tensor in self.network.state_dict().items()}
+        return self.epochs[-1]
 
     def _validate(self) -> tuple[Score | None, Score | None]:
         """Loss and accuracy on the validation set; where the loss is absurd also with statistics estimated anew."""
         if self.splits.validation is None:
             return None, None
         protocol = self.recipe.protocols[0]
-        found = score(self.measure(self.network, self.splits.validation, protocol))
+        found = self.measure(self.network, self.splits.validation, protocol)
         twin = self.reestimated() if is_absurd(found.loss, len(self.splits.classes)) else None
-        return found, score(self.measure(twin, self.splits.validation, protocol)) if twin is not None else None
+        again = self.measure(twin, self.splits.validation, protocol).score if twin is not None else None
+        return found.score, again
 
-    def measure(self, network: nn.Module, images: Images, protocol: str) -> Measures:
+    def measure(self, network: nn.Module, images: Images, protocol: str) -> Evaluation:
         """What a network's answers are worth, over all ranks and images, in the recipe's precision."""
-        with speed.precision(self.recipe, self.group.device), speed.autocast(self.recipe, self.group.device):
-            predictions = evaluate(
+        rank, ranks = self.group.rank, self.group.world_size
+        with speed.tf32(self.recipe, self.group.device), speed.autocast(self.recipe, self.group.device):
+            scores = evaluate(
                 network,
                 images,
                 self.splits.statistics,
                 protocol,
                 self.group.device,
                 progress=self.progress,
-                rank=self.group.rank,
-                world_size=self.group.world_size,
+                rank=rank,
+                world_size=ranks,
             )
-        measures = measure(*predictions, synchronise=self.group.world_size > 1)
-        return dataclasses.replace(measures, predicted=self.group.interleave(measures.predicted))
+        found = measure(scores, images.labels[rank::ranks], synchronise=ranks > 1)
+        predicted = pack(self.group.interleave(scores.argmax(1)), scores.shape[1])
+        return found.model_copy(update={"protocol": protocol, "predictions": predicted})
 
     def reestimated(self) -> nn.Module | None:
         """A copy of the network with statistics of batch normalisation estimated anew; None if it has none."""
@@ -363,7 +368,7 @@ class Engine:
     def some_batches(self, number: int) -> Iterable[tuple[Tensor, Tensor]]:
         """The first batches of epoch 0, which is never trained on."""
         self.loader.set_epoch(0)
-        return itertools.islice(self.loader, number * self.recipe.micro_batches)
+        return itertools.islice(self.loader, number * self.execution.micro_batches)
 
     def _observed(self) -> Tensor:
         """The same training images after each epoch."""
@@ -378,11 +383,11 @@ class Engine:
             raise Diverged(self._divergence(known.step.number, self._first_nonfinite(known.step.parts)))
 
     def _require_finite_weights(self) -> None:
-        """A last update can leave the finite numbers without a step behind it that would tell."""
+        """A last update can leave the finite numbers without a step after it that would tell."""
         for name, parameter in self.network.named_parameters():
             if not parameter.isfinite().all():
                 layer, _, weight = name.rpartition(".")
-                found = NonFinite("weights", layer or None, f"{weight} is not finite behind the step")
+                found = NonFinite("weights", layer or None, f"{weight} is not finite after the step")
                 raise Diverged(self._divergence(self.batches, found))
 
     def _divergence(self, step: int, found: NonFinite) -> Divergence:
@@ -390,7 +395,7 @@ class Engine:
 
     def _first_nonfinite(self, parts: Parts) -> NonFinite:
         """Repeat a step, part by part and rank by rank, until one is not finite."""
-        if self.recipe.sync_batchnorm and self.group.world_size > 1:  # ranks that stop midway would wait for others
+        if self.execution.sync_batchnorm and self.group.world_size > 1:  # ranks that stop midway would wait for others
             return NonFinite("loss", None, "the step is not repeated with batch normalisation over all ranks")
         found = [first_nonfinite(self.network, images, labels, self.loss) for images, labels in parts]
         if self.group.world_size > 1:
@@ -425,10 +430,10 @@ class _Flags:
     """Two flags of each step, over all ranks: it was not finite, and the training is to stop.
 
     On a CPU they are read at once.  On CUDA that would have the processor wait for the device in each step; there they
-    are read behind the next step, which by then is queued: the device never runs dry.
+    are read after the next step, which by then is queued: the device never runs dry.
 
     Attributes:
-        failed: the first flag of the latest step, on the device, as the fused optimiser reads it: float32, 0 or 1.
+        failed: the first flag of the latest step, on the device, as the fused optimizer reads it: float32, 0 or 1.
     """
 
     def __init__(self, group: Group) -> None:
@@ -497,8 +502,3 @@ def _sums(logits: Tensor, labels: Tensor, loss: Tensor) -> Tensor:
     right = (logits.argmax(1) == labels).sum()
     among_five = (logits.topk(5).indices == labels[:, None]).sum() if logits.shape[1] > 5 else right
     return torch.stack([loss.double() * len(labels), right, among_five, torch.full_like(right, len(labels))])
-
-
-def score(measures: Measures) -> Score:
-    """As a record holds it."""
-    return Score(loss=measures.loss, accuracy=measures.top1, top5=measures.top5)

@@ -6,8 +6,7 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import torch
 import torch.distributed
@@ -22,22 +21,9 @@ from pure.data.images import Images, ImageSet
 from pure.data.machine import processors
 from pure.data.protocols import PROTOCOLS, Protocol
 from pure.data.splits import Splits
+from pure.records import Evaluation, pack_classes
 
-__all__ = ["Measures", "Predictions", "Views", "evaluate", "measure", "predict"]
-
-
-class Predictions(NamedTuple):
-    """What a network answers.
-
-    Attributes:
-        scores: shape ``(n, classes)``, float32, on the CPU: logits, or where views were averaged, the logarithm of the
-            mean softmax output.  The softmax of either is the predicted distribution, so cross-entropy and argmax apply
-            to both.
-        labels: shape ``(n,)``, int64.
-    """
-
-    scores: Tensor
-    labels: Tensor
+__all__ = ["Views", "evaluate", "measure", "pack", "predict"]
 
 
 def evaluate(
@@ -53,7 +39,7 @@ def evaluate(
     progress: bool | None = None,
     rank: int = 0,
     world_size: int = 1,
-) -> Predictions:
+) -> Tensor:
     """The scores of a network in evaluation mode; the network's own modes are restored.
 
     With several ranks each takes every ``world_size``-th image from its own on: none twice, none added, whether the
@@ -77,7 +63,9 @@ def evaluate(
         world_size: number of processes.
 
     Returns:
-        Scores and labels of the rows ``rank, rank + world_size, ...``, in this order.
+        Scores of the rows ``rank, rank + world_size, ...`` in this order, shape ``(n, classes)``, float32, on the CPU:
+        logits, or where views were averaged, the logarithm of the mean softmax output.  The softmax of either is the
+        predicted distribution, so cross-entropy and argmax apply to both.
 
     Raises:
         ValueError: an unknown protocol, an empty set, a batch size below one, a rank outside the world; multi-scale on
@@ -117,7 +105,7 @@ def evaluate(
             for number, groups in batches:
                 scores.append(_scores(form, number, groups, protocol, batch_size, mean, std).cpu())
                 bar.update(number)
-    return Predictions(torch.cat(scores)[: len(rows)], images.labels[rows])
+    return torch.cat(scores)[: len(rows)]
 
 
 def predict(network: nn.Module, splits: Splits, subset: Images, protocol: str = "whole") -> Tensor:
@@ -132,7 +120,7 @@ def predict(network: nn.Module, splits: Splits, subset: Images, protocol: str = 
     Returns:
         Scores ``(N, classes)``, on the CPU: logits, or logarithms of mean softmax outputs.
     """
-    return evaluate(network, subset, splits.statistics, protocol, progress=False).scores
+    return evaluate(network, subset, splits.statistics, protocol, progress=False)
 
 
 Groups = list[tuple[Tensor, Tensor]]
@@ -277,35 +265,20 @@ _IGNORED = -1
 """A label that counts nowhere."""
 
 
-@dataclass(frozen=True, eq=False)
-class Measures:
-    """What predictions are worth.
-
-    Attributes:
-        loss: mean cross-entropy in nats; not finite where a score is not.
-        top1: share of the images whose class has the highest score.
-        top5: share of those whose class is among the five highest; None for five classes or fewer, where that is no
-            feat.
-        confusion: number of images by true class (rows) and predicted class (columns), ``(classes, classes)``, int64.
-        predicted: the class with the highest score of each image that was given, on this rank, ``(n,)``, int64.
-        samples: number of images.
-        not_finite: number of images with a score that is not finite.
-    """
-
-    loss: float
-    top1: float
-    top5: float | None
-    confusion: Tensor
-    predicted: Tensor
-    samples: int
-    not_finite: int
+_LARGEST_CONFUSION = 100
+"""Classes up to which an evaluation holds the confusion matrix and the predictions."""
 
 
-def measure(scores: Tensor, labels: Tensor, *, synchronise: bool = False) -> Measures:
-    """Loss, accuracy and confusion of predictions.
+def pack(classes: Tensor, number: int) -> str | None:
+    """Class numbers ``(N,)`` as a record holds them; None where there are too many classes for it."""
+    return pack_classes(classes.cpu()) if number <= _LARGEST_CONFUSION else None
+
+
+def measure(scores: Tensor, labels: Tensor, *, synchronise: bool = False) -> Evaluation:
+    """Loss, accuracy and confusion of predictions; the predictions themselves are left out.
 
     Args:
-        scores: shape ``(n, classes)``, as :class:`Predictions` has them.
+        scores: shape ``(n, classes)``, as :func:`evaluate` gives them.
         labels: shape ``(n,)``, from 0 to ``classes - 1``.
         synchronise: put the predictions of all ranks of ``torch.distributed`` together, each image with the same
             weight however many a rank has; all of them must call it, and all get the same answer.
@@ -318,7 +291,6 @@ def measure(scores: Tensor, labels: Tensor, *, synchronise: bool = False) -> Mea
             f"expected scores (n, classes) and labels (n,), got shapes {tuple(scores.shape)} and {tuple(labels.shape)}"
         )
     classes = scores.shape[1]
-    predicted = scores.argmax(1).cpu()
     if len(labels) == 0:  # a rank without images still takes part, with a row that nothing counts
         scores, labels = scores.new_zeros(1, classes), labels.new_full((1,), _IGNORED)
     if synchronise and torch.distributed.get_backend() == "nccl":
@@ -332,24 +304,19 @@ def measure(scores: Tensor, labels: Tensor, *, synchronise: bool = False) -> Mea
         if k == 1 or classes > k
     }
     # Sums, since MeanMetric either drops what is not finite or, told not to, forgets its weights.
-    loss, not_finite = (SumMetric(nan_strategy="disable", **settings).to(scores.device) for _ in range(2))
-    for sums in (loss, not_finite):
-        sums.set_dtype(torch.float64)  # last, since a move to a device sets it back
+    loss = SumMetric(nan_strategy="disable", **settings).to(scores.device)
+    loss.set_dtype(torch.float64)  # last, since a move to a device sets it back
     losses = F.cross_entropy(scores.double(), labels, reduction="none", ignore_index=_IGNORED)
     for metric in (confusion, *hits.values()):
         metric.to(scores.device).update(scores, labels)
     loss.update(losses)
-    not_finite.update(~torch.isfinite(scores).all(1))
     matrix = confusion.compute().cpu()
     if (samples := int(matrix.sum())) == 0:
         raise ValueError("expected predictions of at least one image, got none")
     shares = {k: int(metric.compute()[0]) / samples for k, metric in hits.items()}  # its first value: true positives
-    return Measures(
+    return Evaluation(
         loss=float(loss.compute()) / samples,
-        top1=shares[1],
+        accuracy=shares[1],
         top5=shares.get(5),
-        confusion=matrix,
-        predicted=predicted,
-        samples=samples,
-        not_finite=int(not_finite.compute()),
+        confusion=tuple(map(tuple, matrix.tolist())) if classes <= _LARGEST_CONFUSION else None,
     )

@@ -116,7 +116,7 @@ def first_nonfinite(network: nn.Module, images: Tensor, labels: Tensor, forward:
     """Repeat a step in training mode, on the weights that it began with, and find where it stops being finite.
 
     Args:
-        network: before the optimiser's step; each layer is looked at as it is called.
+        network: before the optimizer's step; each layer is looked at as it is called.
         images: normalised, as they were trained on, shape ``(N, C, H, W)``.
         labels: shape ``(N,)``.
         forward: the step's own way to the loss, called with the bare network, images and labels.

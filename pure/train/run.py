@@ -29,9 +29,10 @@ from pure.data import Splits
 from pure.data.images import Images
 from pure.data.noise import poisson
 from pure.data.storage.files import write_atomically
+from pure.execution import Execution
 from pure.models import create_model
 from pure.nn.units import ProductUnit, ProductUnit2d
-from pure.recipes import Recipe, get_recipe
+from pure.recipes import Recipe
 from pure.records import (
     RECORD_NAME,
     DataSummary,
@@ -44,12 +45,13 @@ from pure.records import (
     RunRecord,
     Times,
     load,
-    pack_classes,
 )
+from pure.train import speed
 from pure.train.checkpoint import CheckpointError, Checkpoints, ForeignCheckpointError
 from pure.train.distributed import Group
-from pure.train.engine import Diverged, Engine, Stopped, require_validation, score
-from pure.train.interruption import Interrupted, StopRequest
+from pure.train.engine import Diverged, Engine, require_validation
+from pure.train.evaluate import pack
+from pure.train.interruption import Stopped, StopRequest
 from pure.train.monitor import is_absurd
 
 try:
@@ -59,10 +61,8 @@ except ImportError:  # Windows
 
 __all__ = [
     "WEIGHTS_NAME",
-    "Asked",
     "Run",
-    "RunStopped",
-    "changed_recipe",
+    "Training",
     "create",
     "finished",
     "require_folder",
@@ -71,19 +71,15 @@ __all__ = [
 
 WEIGHTS_NAME = "weights.pt"
 
-_LARGEST_CONFUSION = 100
-"""Classes up to which a record holds the confusion matrix, the predictions and the labels of the test set."""
-
 _log = logging.getLogger("pure.train")
 
-
-class RunStopped(Exception):
-    """A run was stopped by a signal or by the clock; its folder holds a checkpoint, and the message says what to do."""
+Scalars = Callable[[int, Epoch], None]
+"""Writes the figures of an epoch, given its number."""
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What :func:`fit` is asked for, as far as it decides what comes out."""
+class Training:
+    """What is trained: recipe, network and seed.  With the data, it decides what comes out."""
 
     recipe: Recipe
     overrides: tuple[str, ...]
@@ -114,17 +110,6 @@ class Asked:
         }
 
 
-def changed_recipe(
-    name: str, model: str, overrides: Mapping[str, Any] | None, data_options: Mapping[str, Any] | None
-) -> tuple[Recipe, tuple[str, ...]]:
-    """The recipe with its overrides, and the names of those that differ from what is published."""
-    changes = dict(overrides or {})
-    if data_options:
-        changes["data_options"] = {**changes.get("data_options", {}), **data_options}
-    published, plan = get_recipe(name, model), get_recipe(name, model, **changes)
-    return plan, tuple(sorted(field for field in changes if getattr(plan, field) != getattr(published, field)))
-
-
 def require_folder(folder: Path, resume: bool, overwrite: bool) -> None:
     """Refuse a folder that is none, or that holds what nobody gave leave to touch."""
     if folder.exists() and not folder.is_dir():
@@ -143,10 +128,10 @@ def require_folder(folder: Path, resume: bool, overwrite: bool) -> None:
         )
 
 
-def finished(folder: Path, asked: Asked) -> RunRecord:
+def finished(folder: Path, training: Training) -> RunRecord:
     """The record of a finished run, if it is the one that is asked for."""
     record = load(folder / RECORD_NAME)
-    found = Asked(
+    found = Training(
         record.recipe,
         record.overrides,
         record.model.name,
@@ -155,8 +140,8 @@ def finished(folder: Path, asked: Asked) -> RunRecord:
         record.deterministic,
     ).identity("")
     # Through a summary, since a record holds lists as tuples.
-    summary = ModelSummary(name=asked.model, options=asked.model_options, parameters=record.model.parameters)
-    wanted = {**asked.identity(""), "model_options": json.dumps(summary.options, sort_keys=True)}
+    summary = ModelSummary(name=training.model, options=training.model_options, parameters=record.model.parameters)
+    wanted = {**training.identity(""), "model_options": json.dumps(summary.options, sort_keys=True)}
     differing = sorted(field for field in wanted if wanted[field] != found.get(field))
     if differing:
         raise ValueError(
@@ -170,17 +155,25 @@ def finished(folder: Path, asked: Asked) -> RunRecord:
 class Run:
     """A training with its folder: where it begins, what it saves, what it leaves."""
 
-    def __init__(self, asked: Asked, splits: Splits, group: Group, folder: Path | None, progress: bool | None) -> None:
-        self.asked, self.group, self.folder = asked, group, folder
+    def __init__(
+        self,
+        training: Training,
+        execution: Execution,
+        splits: Splits,
+        group: Group,
+        folder: Path | None,
+        progress: bool | None,
+    ) -> None:
+        self.training, self.group, self.folder = training, group, folder
         self.progress = progress if group.is_main else False
-        require_validation(splits, asked.recipe)
-        torch.manual_seed(asked.seed)
-        network = create(asked.model, splits, asked.model_options).to(group.device)
+        require_validation(splits, training.recipe)
+        torch.manual_seed(training.seed)
+        network = create(training.model, splits, training.model_options).to(group.device)
         parameters = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
-        # What a record would refuse is refused before the training, not behind it.
-        self.summary = ModelSummary(name=asked.model, options=asked.model_options, parameters=parameters)
-        self.engine = Engine(network, splits, asked.recipe, asked.seed, group, progress)
-        self.checkpoints = Checkpoints(folder, asked.identity(splits.fingerprint)) if folder is not None else None
+        # What a record would refuse is refused before the training, not after it.
+        self.summary = ModelSummary(name=training.model, options=training.model_options, parameters=parameters)
+        self.engine = Engine(network, splits, training.recipe, execution, training.seed, group, progress)
+        self.checkpoints = Checkpoints(folder, training.identity(splits.fingerprint)) if folder is not None else None
         self.environment = Environment.current(group.device)  # now: the checkout may be another when the training ends
         self.started = datetime.now(UTC)
         self.interruptions = 0
@@ -229,23 +222,25 @@ class Run:
                 raise
             state, refused = None, [str(error)]
         for message in refused:
-            _log.warning("%s: %s", self.asked.title, message)
+            _log.warning("%s: %s", self.training.title, message)
         if state is None:
             if refused:
-                _log.warning("%s: starting anew", self.asked.title)
+                _log.warning("%s: starting anew", self.training.title)
             return None
         if _is_finished(folder, state["started"]):
             return None
         before = Environment.model_validate_json(state["environment"])
         changed = ", ".join(field for field, value in before if value != getattr(self.environment, field))
         if changed and overwrite:
-            _log.warning("%s: starting anew, since %s differ from those of the checkpoint", self.asked.title, changed)
+            _log.warning(
+                "%s: starting anew, since %s differ from those of the checkpoint", self.training.title, changed
+            )
             return None
         if changed:
             _log.warning(
                 "%s: goes on, though %s differ from those of the checkpoint: the record may not be that of an "
                 "undisturbed run",
-                self.asked.title,
+                self.training.title,
                 changed,
             )
         return state
@@ -267,76 +262,83 @@ class Run:
                 self.checkpoints.save(state)
         except OSError as error:
             _log.warning(
-                "%s: no checkpoint %s: %s; the one before stays", self.asked.title, self.engine.position, error
+                "%s: no checkpoint %s: %s; the one before stays", self.training.title, self.engine.position, error
             )
             return False
         return True
 
     # Training and test
 
-    def train(self, stop: StopRequest, write_scalars: Callable[[int, Epoch], None] | None) -> Divergence | None:
-        """Train to the end, or to where the training diverges.
+    def train(self, stop: StopRequest, write_scalars: Scalars | None = None) -> RunRecord:
+        """Train to the end, or to where the training diverges; test once; leave weights and record.
 
         Raises:
-            RunStopped: on request.
+            Stopped: on request; the folder then holds a checkpoint.
         """
+        engine, divergence = self.engine, None
+        # A signal breaks off an evaluation where no other rank would wait for this one.
+        interruptible = stop.interruptible if self.group.world_size == 1 else contextlib.nullcontext
+        try:
+            with self._bar() as bar, speed.tf32(engine.recipe, self.group.device):
+                while len(engine.epochs) < engine.recipe.epochs:
+                    begun, stopping = engine.batch, False
+                    for batch in engine.batches_left():
+                        stopping = engine.step(batch, stop())
+                        bar.update()
+                        if stopping:
+                            break
+                    engine.settle()
+                    if engine.batch > begun and (stopping or self.group.any(stop())):
+                        raise Stopped  # before the validation, which can be longer than the time that is left
+                    with interruptible():
+                        epoch = engine.end_epoch()
+                    bar.set_postfix(_postfix(epoch, len(engine.epochs)))
+                    if write_scalars is not None and self.group.is_main:
+                        write_scalars(len(engine.epochs), epoch)
+                    self.save()
+                    if self.group.any(stop()):
+                        raise Stopped
+        except Diverged as diverged:
+            divergence = diverged.divergence
+        except Stopped:
+            saved = self.save() or not self.group.is_main
+            raise self._stopped(
+                stop, f"stopped {engine.position}" if saved else "stopped without a new checkpoint"
+            ) from None
+        selected = engine.select() if divergence is None else None
+        try:
+            with interruptible():
+                tests = _test(engine) if divergence is None else {"test": None}
+        except Stopped:  # the test is made again when the run goes on from the last checkpoint
+            raise self._stopped(stop, "stopped in the test") from None
+        return self._finish(divergence, selected, tests)
+
+    def _bar(self) -> tqdm[Any]:
         engine = self.engine
-        bar = tqdm(
+        return tqdm(
             total=engine.batches * engine.recipe.epochs,
             initial=engine.done,
-            desc=self.asked.title,
+            desc=self.training.title,
             unit="batch",
             disable=None if self.progress is None else not self.progress,
         )
 
-        def on_epoch() -> None:
-            epoch = engine.epochs[-1]
-            bar.set_postfix(_postfix(epoch, len(engine.epochs)))
-            if write_scalars is not None and self.group.is_main:
-                write_scalars(len(engine.epochs), epoch)
-            self.save()
-
-        try:
-            with bar:
-                engine.run(stop, bar.update, on_epoch, self._interruptible(stop))
-        except Diverged as diverged:
-            return diverged.divergence
-        except (Stopped, Interrupted):
-            saved = self.save() or not self.group.is_main
-            where = f"stopped {engine.position}" if saved else "stopped without a new checkpoint"
-            raise self._stopped(stop, where) from None
-        return None
-
-    def _interruptible(self, stop: StopRequest) -> Callable[[], contextlib.AbstractContextManager[None]]:
-        """What evaluations are made in: a signal breaks them off, where no other rank would wait for this one."""
-        return stop.interruptible if self.group.world_size == 1 else contextlib.nullcontext
-
-    def _stopped(self, stop: StopRequest, where: str) -> RunStopped:
+    def _stopped(self, stop: StopRequest, where: str) -> Stopped:
         reason = stop.reason or "another process was asked to"
-        return RunStopped(f"{self.asked.title}: {reason}; {where}; give --resume (resume=True) to go on")
+        told = f"{self.training.title}: {reason}; {where}; give --resume (resume=True) to go on"
+        return Stopped(told, stop.exit_code)
 
-    def finish(self, divergence: Divergence | None, stop: StopRequest) -> RunRecord:
-        """Test, and leave weights and record.
-
-        Raises:
-            RunStopped: by a signal in the test, which is made anew when the run goes on from the last checkpoint.
-        """
-        asked, engine = self.asked, self.engine
-        selected = engine.select() if divergence is None else None
-        tests: dict[str, Any] = {"test": None}
-        if divergence is None:
-            try:
-                with self._interruptible(stop)():
-                    tests = _test(engine)
-            except Interrupted:
-                raise self._stopped(stop, "stopped in the test") from None
+    def _finish(self, divergence: Divergence | None, selected: int | None, tests: dict[str, Any]) -> RunRecord:
+        """Leave weights and record."""
+        training, engine = self.training, self.engine
         weights = _serialise(engine.network)
         record = RunRecord(
-            recipe=asked.recipe,
-            overrides=asked.overrides,
+            recipe=training.recipe,
+            execution=engine.execution,
+            overrides=training.overrides,
             model=self.summary,
-            seed=asked.seed,
-            deterministic=asked.deterministic,
+            seed=training.seed,
+            deterministic=training.deterministic,
             data=_summarise(engine.splits),
             epochs=tuple(engine.epochs),
             selected=selected,
@@ -405,15 +407,8 @@ def _test(engine: Engine) -> dict[str, Any]:
     def evaluation(images: Images, protocol: str, noise_scale: float | None = None) -> Evaluation:
         found = engine.measure(engine.network, images, protocol)
         twin = reestimated() if is_absurd(found.loss, len(splits.classes)) else None
-        small = len(splits.classes) <= _LARGEST_CONFUSION
-        return Evaluation(
-            **score(found).model_dump(),
-            protocol=protocol,
-            confusion=tuple(map(tuple, found.confusion.tolist())) if small else None,
-            predictions=pack_classes(found.predicted) if small else None,
-            noise_scale=noise_scale,
-            reestimated=score(engine.measure(twin, images, protocol)) if twin is not None else None,
-        )
+        again = engine.measure(twin, images, protocol).score if twin is not None else None
+        return found.model_copy(update={"noise_scale": noise_scale, "reestimated": again})
 
     def under_noise(scale: float) -> Evaluation:
         return evaluation(poisson(splits.test, scale, recipe.noise_seed, splits.white), first, scale)
@@ -439,7 +434,7 @@ def _summarise(splits: Splits) -> DataSummary:
         mean=mean,
         std=std,
         synthetic=splits.synthetic,
-        test_labels=pack_classes(splits.test.labels) if len(splits.classes) <= _LARGEST_CONFUSION else None,
+        test_labels=pack(splits.test.labels, len(splits.classes)),
     )
 
 

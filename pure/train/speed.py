@@ -1,16 +1,17 @@
 """What makes a training faster without changing what it computes but for rounding: formats, precisions, compilation.
 
-All of it follows from fields of the recipe and so is in the record.  In the order in which a training uses it::
+All of it follows from the recipe's precision and the :class:`pure.execution.Execution`, and so is in the record.  In
+the order in which a training uses it::
 
-    with speed.precision(recipe, device):
-        network = group.wrap(speed.prepare(network, recipe, device))
+    with speed.tf32(recipe, device):
+        network = group.wrap(speed.prepare(network, recipe, execution, device))
         scaler = speed.grad_scaler(recipe, device)
         ...
             with speed.autocast(recipe, device):
                 logits = network(images)
 
 ``float32`` is that of IEEE 754.  ``tf32`` allows convolutions and products of matrices on NVIDIA's GPUs to round their
-factors to 10 bits behind the point; elsewhere it is float32.  ``bfloat16`` and ``float16`` are those of autocast:
+factors to 10 bits after the point; elsewhere it is float32.  ``bfloat16`` and ``float16`` are those of autocast:
 weights stay float32, convolutions and products of matrices are lowered, and of a product unit only the sum that is its
 exponent (see :mod:`pure.nn.functional`).  ``unit_precision`` is that of this sum alone.
 """
@@ -24,11 +25,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from pure.execution import Execution
 from pure.nn.complex import ComplexProductUnit, ComplexProductUnit2d
 from pure.nn.units import ProductUnit, ProductUnit2d
 from pure.recipes import Precision, Recipe
 
-__all__ = ["Step", "autocast", "grad_scaler", "graphed", "memory_format", "precision", "prepare", "set_unit_precision"]
+__all__ = ["Step", "autocast", "grad_scaler", "graphed", "memory_format", "prepare", "set_unit_precision", "tf32"]
 
 Step = Callable[[Tensor, Tensor], tuple[Tensor, ...]]
 """Forward and backward: from images and labels to whatever is wanted of them, the loss for instance.  It leaves the
@@ -40,33 +42,35 @@ _WARM_UPS = 3
 """Runs before a capture, as PyTorch's notes on CUDA graphs have them: libraries choose their algorithms meanwhile."""
 
 
-def memory_format(recipe: Recipe) -> torch.memory_format:
+def memory_format(execution: Execution) -> torch.memory_format:
     """How images and weights lie in memory."""
-    return torch.channels_last if recipe.channels_last else torch.contiguous_format
+    return torch.channels_last if execution.channels_last is True else torch.contiguous_format
 
 
-def prepare(network: nn.Module, recipe: Recipe, device: torch.device) -> nn.Module:
-    """Move a network to its device, in the recipe's format and precision, and have it compiled on its first call.
+def prepare(network: nn.Module, recipe: Recipe, execution: Execution, device: torch.device) -> nn.Module:
+    """Move a network to its device, in its format and precision, and have it compiled on its first call.
 
     Compilation is in place: names in the state stay what they were.  Shapes are fixed ones, so that the last, smaller
     batch of an epoch costs one compilation more and no speed.
 
     Args:
         network: is changed in place.
-        recipe: its ``channels_last``, ``unit_precision`` and ``compile``.
+        recipe: its precisions.
+        execution: its ``channels_last`` and ``compile``, decided: ``"auto"`` does neither.
         device: where the training computes.
 
     Returns:
         The same network.
 
     Raises:
-        ValueError: the recipe has settings that this device or each other exclude.
+        ValueError: the recipe's precisions exclude each other on this device.
     """
-    _require_possible(recipe, device)
-    network = network.to(device).to(memory_format=memory_format(recipe))
+    _require_precisions(recipe, device)
+    _require_graphs(execution, device)
+    network = network.to(device).to(memory_format=memory_format(execution))
     if _LOWERED.get(recipe.unit_precision) != _LOWERED.get(recipe.precision):
         set_unit_precision(network, recipe.unit_precision)
-    if recipe.compile:
+    if execution.compile is True:
         network.compile(dynamic=False)
     return network
 
@@ -86,15 +90,15 @@ def grad_scaler(recipe: Recipe, device: torch.device) -> torch.amp.GradScaler:
 
 
 @contextmanager
-def precision(recipe: Recipe, device: torch.device) -> Iterator[None]:
+def tf32(recipe: Recipe, device: torch.device) -> Iterator[None]:
     """Allow TF32 where the recipe has it, and nowhere else; the process's flags are as found afterwards.
 
     PyTorch's own defaults would allow it in convolutions and not in products of matrices.
 
     Raises:
-        ValueError: the recipe has settings that this device or each other exclude.
+        ValueError: the recipe's precisions exclude each other on this device.
     """
-    _require_possible(recipe, device)
+    _require_precisions(recipe, device)
     allowed = "tf32" in (recipe.precision, recipe.unit_precision)
     as_found = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = allowed
@@ -109,7 +113,7 @@ def set_unit_precision(network: nn.Module, precision: Precision) -> None:
 
     Args:
         network: is changed in place; its state and its names are not.
-        precision: ``float32`` and ``tf32`` differ by the process's flags alone, see :func:`precision`.
+        precision: ``float32`` and ``tf32`` differ by the process's flags alone, see :func:`tf32`.
     """
     dtype = _LOWERED.get(precision, torch.float32)
     for unit in network.modules():
@@ -120,7 +124,7 @@ def set_unit_precision(network: nn.Module, precision: Precision) -> None:
 def graphed(step: Step, network: nn.Module, device: torch.device) -> Step:
     """A step that is captured as a CUDA graph on its first call and replayed on the next ones.
 
-    No kernel is then launched from Python, which is what small networks spend their time on.  The optimiser's step
+    No kernel is then launched from Python, which is what small networks spend their time on.  The optimizer's step
     stays outside, where learning rates change and gradients are cut.  A batch of another size than the first, the last
     one of an epoch, takes the step as it is.
 
@@ -161,7 +165,7 @@ class _Graphed:
         self.labels.copy_(labels)
         self.graph.replay()
         for parameter, gradient in zip(self.network.parameters(), self.gradients, strict=True):
-            parameter.grad = gradient  # zero_grad has taken it away; the replay has written it anew
+            parameter.grad = gradient  # zero_grad has taken it away; the replay has written it again
         return tuple(result.clone() for result in self.results)
 
     def _capture(self, images: Tensor, labels: Tensor) -> None:
@@ -183,18 +187,21 @@ class _Graphed:
         self.gradients = [parameter.grad for parameter in self.network.parameters()]
 
 
-def _require_possible(recipe: Recipe, device: torch.device) -> None:
-    """Raise a ValueError for settings that this device or each other exclude."""
-    if recipe.cuda_graphs:
-        if device.type != "cuda":
-            raise ValueError(f"cuda_graphs needs a CUDA device, and this runs on {device.type}; set cuda_graphs=False")
-        if recipe.micro_batches > 1:
-            raise ValueError(
-                f"cuda_graphs replays whole batches, and micro_batches={recipe.micro_batches} cuts them; set either to "
-                "its default"
-            )
+def _require_precisions(recipe: Recipe, device: torch.device) -> None:
     if device.type == "cuda" and {recipe.precision, recipe.unit_precision} == {"tf32", "float32"}:
         raise ValueError(
             f"precision={recipe.precision!r} and unit_precision={recipe.unit_precision!r} exclude each other: TF32 is "
             "switched for the whole process; set both to the same, or one of them to 'bfloat16'"
+        )
+
+
+def _require_graphs(execution: Execution, device: torch.device) -> None:
+    if not execution.cuda_graphs:
+        return
+    if device.type != "cuda":
+        raise ValueError(f"cuda_graphs needs a CUDA device, and this runs on {device.type}; set cuda_graphs=False")
+    if execution.micro_batches > 1:
+        raise ValueError(
+            f"cuda_graphs replays whole batches, and micro_batches={execution.micro_batches} cuts them; set either to "
+            "its default"
         )

@@ -14,11 +14,12 @@ from training import SMALL
 
 from pure import data
 from pure.data import ImageSet
+from pure.execution import Execution
 from pure.models import create_model, registry
 from pure.recipes import get_recipe
 from pure.report.networks import costs
 from pure.train import dry_run as plans
-from pure.train import plan
+from pure.train import estimate
 from pure.train.__main__ import main
 from pure.train.distributed import Group
 from pure.train.engine import Engine
@@ -34,7 +35,7 @@ def small_networks() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def text(small_networks: None) -> str:
-    return plan("digits", "pure20", seed=3, overrides={"momentum": 0.5, "selection": "lowest-validation-loss"})
+    return estimate("digits", "pure20", seed=3, overrides={"momentum": 0.5, "selection": "lowest-validation-loss"})
 
 
 def line(text: str, pattern: str) -> str:
@@ -65,7 +66,7 @@ def test_every_field_of_the_recipe_with_its_source(text: str) -> None:
     ("recipe", "model", "expected"),
     [
         ("digits", "pure20", ["0.01 in epochs 1 to 8", "0.001 in epochs 9 to 12", "0.0001 in epochs 13 to 16"]),
-        ("galaxy10", "resnet18", ["0.1, times 0.1 behind 3 epochs in a row without a lower validation loss"]),
+        ("galaxy10", "resnet18", ["0.1, times 0.1 after 3 epochs in a row without a lower validation loss"]),
         (
             "cifar10",
             "resnet110",
@@ -97,7 +98,9 @@ def test_memory_for_the_backward_pass_is_what_the_summary_counts() -> None:
     torch.manual_seed(0)
     network = create_model("pure20", 10, 1)
     expected = costs(network, channels=1, pixels=8).kept_bytes
-    engine = Engine(network, data.load("digits"), get_recipe("digits", "pure20"), 0, Group(0, 1, torch.device("cpu")))
+    engine = Engine(
+        network, data.load("digits"), get_recipe("digits", "pure20"), Execution(), 0, Group(0, 1, torch.device("cpu"))
+    )
     assert plans.kept_bytes(engine) == pytest.approx(expected, rel=0.05)
 
 
@@ -147,7 +150,7 @@ def test_the_test_set_is_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     evaluated: list[int] = []
     measure = Engine.measure
     monkeypatch.setattr(Engine, "measure", lambda self, *rest: evaluated.append(len(rest[1])) or measure(self, *rest))
-    assert "together" in plan("digits", "pure4")
+    assert "together" in estimate("digits", "pure4")
     assert evaluated == [256]  # of the training set
 
 

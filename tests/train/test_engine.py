@@ -11,18 +11,19 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from training import SMALL, pure8, resnet8
+from training import SMALL, pure8, resnet8, train_epochs
 
 from pure import data
 from pure.data import Images, ImageSet, Splits
 from pure.data.loaders import make_loader
+from pure.execution import get_execution
 from pure.models import registry
 from pure.nn.units import ProductUnit2d
 from pure.recipes import Recipe, get_recipe
 from pure.records import Divergence, RunRecord
 from pure.train import engine, fit
 from pure.train.distributed import Group
-from pure.train.engine import Diverged, Engine, Stopped, parameter_groups
+from pure.train.engine import Diverged, Engine, parameter_groups
 from pure.train.monitor import observe_units
 
 CPU = torch.device("cpu")
@@ -52,17 +53,20 @@ def digits_recipe(**overrides: Any) -> Recipe:
     return get_recipe("digits", "pure", **overrides)
 
 
-def never() -> bool:
-    return False
+def engine_for(
+    network: nn.Module,
+    splits: Splits | None = None,
+    seed: int = 0,
+    execution: dict[str, Any] | None = None,
+    **overrides: Any,
+) -> Engine:
+    recipe = digits_recipe(**overrides)
+    return Engine(network, splits or data.load("digits"), recipe, get_execution(execution), seed, ALONE)
 
 
-def nothing() -> None:
-    pass
-
-
-def run(network: nn.Module, splits: Splits | None = None, **overrides: Any) -> Engine:
-    trained = Engine(network, splits or data.load("digits"), digits_recipe(**overrides), 0, ALONE)
-    trained.run(never, nothing, nothing)
+def run(network: nn.Module, splits: Splits | None = None, **settings: Any) -> Engine:
+    trained = engine_for(network, splits, **settings)
+    train_epochs(trained)
     return trained
 
 
@@ -72,14 +76,8 @@ def run(network: nn.Module, splits: Splits | None = None, **overrides: Any) -> E
 @pytest.mark.parametrize(("micro_batches", "clip_norm"), [(1, None), (4, None), (1, 1.0), (4, 1.0)])
 def test_an_epoch_written_out(micro_batches: int, clip_norm: float | None) -> None:
     changes = {"epochs": 2, "batch_size": 300, "augmentation": "none", "milestones": (1,)}
-    trained = Engine(
-        Linear(10, 1),
-        data.load("digits"),
-        digits_recipe(**changes, micro_batches=micro_batches, clip_norm=clip_norm),
-        3,
-        ALONE,
-    )
-    trained.run(never, nothing, nothing)
+    parts = {"micro_batches": micro_batches}
+    trained = run(Linear(10, 1), seed=3, execution=parts, **changes, clip_norm=clip_norm)
 
     splits = data.load("digits")
     assert splits.validation is not None
@@ -138,7 +136,7 @@ def test_running_statistics_move_once_a_batch_whatever_its_parts() -> None:
         torch.manual_seed(0)
         network = resnet8(10, 1)
         # a rate of almost nothing: the weights stay, the statistics move
-        run(network, splits, epochs=1, batch_size=98, lr=1e-30, weight_decay=0.0, micro_batches=parts)
+        run(network, splits, epochs=1, batch_size=98, lr=1e-30, weight_decay=0.0, execution={"micro_batches": parts})
         return network.bn1.running_mean, network.conv1.weight  # type: ignore[return-value]
 
     (whole, weights), (halves, same_weights) = statistics(1), statistics(2)
@@ -206,13 +204,15 @@ def test_units_are_those_of_the_network_at_the_end_of_the_epoch() -> None:
 def test_looking_at_the_units_takes_nothing_from_the_epochs(loader: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def losses() -> list[float]:
         torch.manual_seed(0)
-        trained = run(SMALL["pure4"](num_classes=10, in_channels=1), epochs=2, batch_size=300, loader=loader)
+        trained = run(
+            SMALL["pure4"](num_classes=10, in_channels=1), epochs=2, batch_size=300, execution={"loader": loader}
+        )
         assert trained.loader.kind == loader
         return [epoch.train.loss for epoch in trained.epochs]
 
     looked_at = losses()
     monkeypatch.setattr(engine, "observe_units", lambda *_: {})
-    monkeypatch.setattr(Engine, "_observed", lambda _: None)
+    monkeypatch.setattr(Engine, "_observed", lambda _: torch.zeros(1, 1, 8, 8))
     assert losses() == looked_at
 
 
@@ -255,13 +255,13 @@ def test_absurd_losses_are_recorded_with_the_value_of_new_statistics_beside_them
 def test_new_statistics_are_bounded_and_leave_the_network_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "REESTIMATION_BATCHES", 2)
     network = Lagging(10, 1)
-    trained = Engine(network, data.load("digits"), digits_recipe(batch_size=128), 0, ALONE)
+    trained = engine_for(network, batch_size=128)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     twin = trained.reestimated()
     assert isinstance(twin, Lagging)
     assert int(twin.bn.num_batches_tracked) == 2  # type: ignore[arg-type]
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
-    assert Engine(Linear(10, 1), data.load("digits"), digits_recipe(), 0, ALONE).reestimated() is None
+    assert engine_for(Linear(10, 1)).reestimated() is None
 
 
 # Divergence
@@ -287,20 +287,20 @@ def test_a_learning_rate_of_ten_is_an_outcome() -> None:
 
 def test_a_unit_that_overflows_is_named_and_the_epochs_before_are_kept() -> None:
     network = pure8(10, 1)
-    splits = data.load("digits")
-    trained = Engine(network, splits, digits_recipe(epochs=3, batch_size=128), 0, ALONE)
+    trained = engine_for(network, epochs=3, batch_size=128)
     unit = network.get_submodule("layer2.0.conv2")
     assert isinstance(unit, ProductUnit2d)
     before: dict[str, Tensor] = {}
 
-    def spoil() -> None:
+    def spoil() -> bool:
         if trained.done == 9 + 4:  # in the second epoch
             with torch.no_grad():
                 unit.weight.fill_(-30.0)
             before.update({name: value.clone() for name, value in network.named_parameters()})
+        return False
 
     with pytest.raises(Diverged) as diverged:
-        trained.run(never, spoil, nothing)
+        train_epochs(trained, spoil)
     found = diverged.value.divergence
     assert (found.epoch, found.step, found.quantity, found.layer) == (2, 5, "loss", "layer2.0.conv2")
     assert len(trained.epochs) == 1
@@ -324,9 +324,8 @@ class Steep(Linear):
 
 def test_a_gradient_that_is_not_finite_is_caught_before_the_step() -> None:
     network = Steep(10, 1)
-    trained = Engine(network, data.load("digits"), digits_recipe(batch_size=128), 0, ALONE)
     with pytest.raises(Diverged) as diverged:
-        trained.run(never, nothing, nothing)
+        run(network, batch_size=128)
     found = diverged.value.divergence
     assert (found.epoch, found.step, found.quantity) == (1, 3, "gradient")
     assert network.weight.isfinite().all()
@@ -342,34 +341,33 @@ def test_weights_that_the_last_update_of_an_epoch_leaves_infinite() -> None:
         run(network, epochs=1, batch_size=1078, lr=3e38, augmentation="none")
     found = diverged.value.divergence
     assert (found.epoch, found.step, found.quantity) == (1, 1, "weights")
-    assert found.reason == "weight is not finite behind the step"
+    assert found.reason == "weight is not finite after the step"
 
 
 def test_the_fused_step_leaves_an_update_out_by_the_flag() -> None:
     # What the step relies on where the flag is read late, on CUDA.
     weight = nn.Parameter(torch.ones(3))
-    optimiser = torch.optim.SGD([weight], lr=0.1, momentum=0.9, weight_decay=0.5, fused=True)
+    optimizer = torch.optim.SGD([weight], lr=0.1, momentum=0.9, weight_decay=0.5, fused=True)
     weight.grad = torch.full((3,), math.nan)
     for flag, expected in ((1.0, 1.0), (0.0, None)):
-        optimiser.found_inf = torch.tensor(flag)  # type: ignore[attr-defined]
-        optimiser.step()
+        optimizer.found_inf = torch.tensor(flag)  # type: ignore[attr-defined]
+        optimizer.step()
         assert weight[0].item() == expected or (expected is None and weight[0].isnan())
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 def test_a_step_that_a_scaler_leaves_out_leaves_nothing_behind(momentum: float) -> None:
     torch.manual_seed(0)
-    recipe = digits_recipe(precision="float16", unit_precision="float16", batch_size=300, epochs=1, momentum=momentum)
+    halves = {"precision": "float16", "unit_precision": "float16"}
     network = SMALL["pure4"](num_classes=10, in_channels=1)
-    trained = Engine(network, data.load("digits"), recipe, 0, ALONE)
+    trained = engine_for(network, **halves, batch_size=300, epochs=1, momentum=momentum)
     trained.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**20, growth_interval=1000)  # overflows at first
     before = {name: value.clone() for name, value in network.named_parameters()}
 
-    with pytest.raises(Stopped):
-        trained.run(lambda: True, nothing, nothing)
+    train_epochs(trained, lambda: True)
     assert all(torch.equal(value, before[name]) for name, value in network.named_parameters())
     assert trained.scaler.get_scale() == 2.0**19
-    trained.run(never, nothing, nothing)
+    train_epochs(trained)
     (epoch,) = trained.epochs
     assert epoch.gradient_norm is not None
     assert 0 < epoch.gradient_norm < 100  # steps that were left out do not count
@@ -393,7 +391,7 @@ def test_a_step_that_a_scaler_leaves_out_leaves_nothing_behind(momentum: float) 
 def test_without_a_validation_set_what_needs_one_is_refused(overrides: dict[str, Any], named: str) -> None:
     splits = dataclasses.replace(data.load("digits"), validation=None)
     with pytest.raises(ValueError, match=f"needs a validation set for {named}, and 'digits' as it was loaded has none"):
-        Engine(Linear(10, 1), splits, digits_recipe(**overrides), 0, ALONE)
+        engine_for(Linear(10, 1), splits, **overrides)
 
 
 def test_without_a_validation_set_the_last_epoch_is_tested(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -407,21 +405,20 @@ def test_without_a_validation_set_the_last_epoch_is_tested(monkeypatch: pytest.M
 
 def test_a_batch_that_cannot_be_cut_is_refused() -> None:
     with pytest.raises(ValueError, match="a batch of 32 cannot be cut into 1 ranks x 3 micro-batches of equal size"):
-        Engine(Linear(10, 1), data.load("digits"), digits_recipe(micro_batches=3), 0, ALONE)
+        engine_for(Linear(10, 1), execution={"micro_batches": 3})
 
 
 def test_settings_for_cuda_are_refused_elsewhere() -> None:
     with pytest.raises(ValueError, match="cuda_graphs needs a CUDA device, and this runs on cpu"):
-        Engine(Linear(10, 1), data.load("digits"), digits_recipe(cuda_graphs=True), 0, ALONE)
+        engine_for(Linear(10, 1), execution={"cuda_graphs": True})
 
 
 def test_an_engine_stops_where_it_is_told_and_says_where_it_stands() -> None:
-    trained = Engine(Linear(10, 1), data.load("digits"), digits_recipe(batch_size=300), 0, ALONE)
-    assert trained.position == "behind epoch 0 of 16"
-    with pytest.raises(Stopped):
-        trained.run(lambda: trained.done >= 5, nothing, nothing)
+    trained = engine_for(Linear(10, 1), batch_size=300)
+    assert trained.position == "after epoch 0 of 16"
+    train_epochs(trained, lambda: trained.done >= 5)
     assert trained.done == 6
-    assert trained.position == "in epoch 2 of 16, behind batch 2/4"
+    assert trained.position == "in epoch 2 of 16, after batch 2/4"
 
 
 def test_only_training_and_validation_images_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,11 +19,11 @@ from training import SMALL, contents
 from pure import records
 from pure.models import registry
 from pure.records import RECORD_NAME, RunRecord
-from pure.train import WEIGHTS_NAME, RunStopped, fit
+from pure.train import WEIGHTS_NAME, Stopped, fit
 from pure.train.__main__ import main
 from pure.train.checkpoint import LATEST, PREVIOUS, Checkpoints
 from pure.train.engine import Engine
-from pure.train.interruption import EXIT_STOPPED, Interrupted, stop_requests
+from pure.train.interruption import EXIT_STOPPED, stop_requests
 
 TESTS = Path(__file__).parents[1]
 TRAINING: dict[str, Any] = {
@@ -51,7 +51,7 @@ def stop_behind(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Have a run told to stop, by SIGTERM, when it has taken so many steps in its process."""
 
     def set_up(steps: int) -> None:
-        step, taken = Engine._step, iter(range(1, 10_000))
+        step, taken = Engine.step, iter(range(1, 10_000))
 
         def counted(self: Engine, *rest: Any) -> bool:
             stopping = step(self, *rest)
@@ -59,7 +59,7 @@ def stop_behind(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
                 os.kill(os.getpid(), signal.SIGTERM)
             return stopping
 
-        monkeypatch.setattr(Engine, "_step", counted)
+        monkeypatch.setattr(Engine, "step", counted)
 
     return set_up
 
@@ -99,14 +99,14 @@ def test_stopped_behind_any_batch_a_run_goes_on_to_the_same_record(
     steps: int, stop_behind: Callable[[int], None], undisturbed: RunRecord, tmp_path: Path
 ) -> None:
     stop_behind(steps)
-    with pytest.raises(RunStopped) as stopped:
+    with pytest.raises(Stopped) as stopped:
         fit_in(tmp_path)
     told = {
-        1: "in epoch 1 of 3, behind batch 2/4",  # the batch at hand when it was told is taken to its end
-        3: "in epoch 1 of 3, behind batch 4/4",
-        4: "in epoch 1 of 3, behind batch 4/4",
-        6: "in epoch 2 of 3, behind batch 3/4",
-        12: "in epoch 3 of 3, behind batch 4/4",
+        1: "in epoch 1 of 3, after batch 2/4",  # the batch at hand when it was told is taken to its end
+        3: "in epoch 1 of 3, after batch 4/4",
+        4: "in epoch 1 of 3, after batch 4/4",
+        6: "in epoch 2 of 3, after batch 3/4",
+        12: "in epoch 3 of 3, after batch 4/4",
     }
     assert str(stopped.value) == (
         f"digits pure4 seed 1: SIGTERM was received; stopped {told[steps]}; give --resume (resume=True) to go on"
@@ -131,9 +131,9 @@ def test_a_signal_breaks_off_a_validation_which_is_then_made_anew(
 
     with monkeypatch.context() as patch:
         patch.setattr(Engine, "measure", told)
-        with pytest.raises(RunStopped, match="SIGUSR1 was received; stopped in epoch 3 of 3, behind batch 4/4; give"):
+        with pytest.raises(Stopped, match="SIGUSR1 was received; stopped in epoch 3 of 3, after batch 4/4; give"):
             fit_in(tmp_path)
-    monkeypatch.setattr(Engine, "_step", lambda *_: pytest.fail("it trained"))
+    monkeypatch.setattr(Engine, "step", lambda *_: pytest.fail("it trained"))
     record = fit_in(tmp_path, resume=True)
     assert record.outcome() == undisturbed.outcome()
     assert record.times.interruptions == 1
@@ -152,19 +152,19 @@ def test_a_signal_breaks_off_the_test_which_is_then_made_anew(
 
     with monkeypatch.context() as patch:
         patch.setattr(Engine, "measure", told)
-        with pytest.raises(RunStopped, match="SIGTERM was received; stopped in the test; give --resume"):
+        with pytest.raises(Stopped, match="SIGTERM was received; stopped in the test; give --resume"):
             fit_in(tmp_path)
     assert not (tmp_path / RECORD_NAME).exists()
-    monkeypatch.setattr(Engine, "_step", lambda *_: pytest.fail("it trained"))
+    monkeypatch.setattr(Engine, "step", lambda *_: pytest.fail("it trained"))
     assert fit_in(tmp_path, resume=True).outcome() == undisturbed.outcome()
 
 
 def test_a_second_signal_does_not_disturb_what_the_first_one_has_saved() -> None:
     with stop_requests() as stop:
-        with pytest.raises(Interrupted), stop.interruptible():
+        with pytest.raises(Stopped), stop.interruptible():
             os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGUSR1)
-        with pytest.raises(Interrupted), stop.interruptible():  # one that came before counts too
+        with pytest.raises(Stopped), stop.interruptible():  # one that came before counts too
             pytest.fail("it went on")
 
 
@@ -173,7 +173,7 @@ def test_a_run_that_is_stopped_again_and_again_ends_in_the_same_record(undisturb
         try:
             record = fit_in(tmp_path, resume=True, max_seconds=0)  # one batch each
             break
-        except RunStopped:
+        except Stopped:
             continue
     assert record.outcome() == undisturbed.outcome()
     assert record.times.interruptions >= 11
@@ -210,7 +210,7 @@ def test_command_line_tells_that_it_was_stopped_and_how_to_go_on(
     assert main([*given, "--max-seconds", "0"]) == EXIT_STOPPED == 75
     output = capsys.readouterr()
     assert output.out == ""
-    assert "0 seconds are over; stopped in epoch 1 of 2, behind batch 1/34; give --resume" in output.err
+    assert "0 seconds are over; stopped in epoch 1 of 2, after batch 1/34; give --resume" in output.err
     assert main(given) == 2
     expected = "holds an unfinished run; give --resume (resume=True) to go on with it, or --overwrite (overwrite=True)"
     assert expected in capsys.readouterr().err
@@ -224,7 +224,7 @@ def test_command_line_tells_that_it_was_stopped_and_how_to_go_on(
 
 
 def stopped_run(folder: Path) -> Path:
-    with pytest.raises(RunStopped):
+    with pytest.raises(Stopped):
         fit_in(folder, max_seconds=0)
     return folder
 
@@ -238,7 +238,7 @@ def test_resume_starts_where_there_is_nothing(undisturbed: RunRecord, tmp_path: 
 def test_resume_of_a_finished_run_returns_its_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     record = fit_in(tmp_path)
     before = contents(tmp_path)
-    monkeypatch.setattr(Engine, "run", lambda *_: pytest.fail("it trained"))
+    monkeypatch.setattr(Engine, "batches_left", lambda *_: pytest.fail("it trained"))
     assert fit_in(tmp_path, resume=True) == record
     assert contents(tmp_path) == before
 
@@ -272,7 +272,7 @@ def test_a_truncated_checkpoint_is_told_and_the_one_before_used(
     undisturbed: RunRecord, stop_behind: Callable[[int], None], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     stop_behind(6)
-    with pytest.raises(RunStopped):
+    with pytest.raises(Stopped):
         fit_in(tmp_path)
     latest = tmp_path / LATEST
     latest.write_bytes(latest.read_bytes()[:1000])
@@ -307,7 +307,7 @@ def test_a_checkpoint_beside_its_own_record_is_of_a_finished_run(tmp_path: Path)
 
 def test_overwrite_and_resume_go_on_with_a_run_that_replaces_a_record(undisturbed: RunRecord, tmp_path: Path) -> None:
     first = fit_in(tmp_path)
-    with pytest.raises(RunStopped):
+    with pytest.raises(Stopped):
         fit_in(tmp_path, overwrite=True, max_seconds=0)
     assert records.load(tmp_path / RECORD_NAME) == first  # until the other one is there
     record = fit_in(tmp_path, resume=True, overwrite=True)
@@ -365,7 +365,7 @@ def test_a_disk_that_is_full_meanwhile_costs_no_training(
     assert record.outcome() == undisturbed.outcome()
     (message,) = caplog.records
     assert message.getMessage() == (
-        "digits pure4 seed 1: no checkpoint behind epoch 2 of 3: [Errno 28] No space left on device; the one before "
+        "digits pure4 seed 1: no checkpoint after epoch 2 of 3: [Errno 28] No space left on device; the one before "
         "stays"
     )
 
@@ -382,7 +382,7 @@ def test_a_stop_on_a_full_disk_says_that_the_last_checkpoint_is_an_older_one(
 
     monkeypatch.setattr(Checkpoints, "save", full_at_the_second)
     stop_behind(6)
-    with pytest.raises(RunStopped, match="SIGTERM was received; stopped without a new checkpoint; give --resume"):
+    with pytest.raises(Stopped, match="SIGTERM was received; stopped without a new checkpoint; give --resume"):
         fit_in(tmp_path)
     assert fit_in(tmp_path, resume=True).outcome() == undisturbed.outcome()
 
@@ -397,7 +397,7 @@ def test_random_numbers_of_the_network_itself_go_on_too(tmp_path: Path, monkeypa
     monkeypatch.setitem(registry.REGISTRY, "pure_dropping", dropping)
     changes = {"epochs": 2, "batch_size": 300}
     whole = fit("digits", "pure_dropping", overrides=changes)
-    with pytest.raises(RunStopped):
+    with pytest.raises(Stopped):
         fit("digits", "pure_dropping", out=tmp_path, overrides=changes, max_seconds=0)
     torch.manual_seed(99)
     assert fit("digits", "pure_dropping", out=tmp_path, overrides=changes, resume=True).outcome() == whole.outcome()

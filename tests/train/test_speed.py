@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounterWithBackend
 
 import pure
+from pure.execution import Execution
 from pure.recipes import Recipe, get_recipe
 from pure.train import speed
 from pure.train.monitor import observe_units
@@ -22,6 +23,11 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
 def recipe(**settings: Any) -> Recipe:
     return get_recipe("cifar10", "pure", **settings)
+
+
+def prepare(net: nn.Module, device: torch.device, **settings: Any) -> nn.Module:
+    executed = {name: settings.pop(name) for name in tuple(settings) if name in Execution.model_fields}
+    return speed.prepare(net, recipe(**settings), Execution(**executed), device)
 
 
 def network(**options: Any) -> nn.Module:
@@ -37,19 +43,19 @@ def images() -> Tensor:
 
 
 def test_channels_last_weights_give_the_same_logits() -> None:
-    net = speed.prepare(network(), recipe(channels_last=True), CPU)
+    net = speed.prepare(network(), recipe(), Execution(channels_last=True), CPU)
     assert net.conv1.weight.is_contiguous(memory_format=torch.channels_last)
     assert not net.layer2[0].conv2.weight.is_contiguous()  # the unit's, too
-    x = images().contiguous(memory_format=speed.memory_format(recipe(channels_last=True)))
+    x = images().contiguous(memory_format=speed.memory_format(Execution(channels_last=True)))
     torch.testing.assert_close(net(x), network()(images()), rtol=1e-4, atol=1e-5)
-    plain = speed.prepare(network(), recipe(), CPU)
+    plain = speed.prepare(network(), recipe(), Execution(), CPU)
     assert all(parameter.is_contiguous() for parameter in plain.parameters())
     assert torch.equal(plain(images()), network()(images()))
 
 
 def test_compiled_network_keeps_its_names_and_its_logits() -> None:
     expected = network()(images())
-    net = speed.prepare(network(), recipe(compile=True), CPU)
+    net = speed.prepare(network(), recipe(), Execution(compile=True), CPU)
     assert list(net.state_dict()) == list(network().state_dict())
     with torch.compiler.set_stance("force_eager"):
         assert torch.equal(net(images()), expected)
@@ -60,7 +66,7 @@ def test_compiled_network_keeps_its_names_and_its_logits() -> None:
 def test_compiled_once_for_each_size_of_a_batch_and_each_mode(monkeypatch: pytest.MonkeyPatch) -> None:
     net, counter = network(), CompileCounterWithBackend("aot_eager")
     monkeypatch.setattr(net, "compile", partial(net.compile, backend=counter))
-    speed.prepare(net, recipe(compile=True), CPU)
+    speed.prepare(net, recipe(), Execution(compile=True), CPU)
     graphs = []
     for _ in range(3):  # epochs
         for size in (4, 4, 3):  # the last batch is smaller
@@ -83,9 +89,10 @@ def test_compiled_once_for_each_size_of_a_batch_and_each_mode(monkeypatch: pytes
 )
 def test_settings_that_cannot_be_are_refused(settings: dict[str, Any], device: torch.device, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        speed.prepare(network(), recipe(**settings), device)
-    with pytest.raises(ValueError, match=message), speed.precision(recipe(**settings), device):
-        pytest.fail("entered")
+        prepare(network(), device, **settings)
+    if "cuda_graphs" not in settings:
+        with pytest.raises(ValueError, match=message), speed.tf32(recipe(**settings), device):
+            pytest.fail("entered")
 
 
 def test_graphs_are_refused_off_cuda() -> None:
@@ -128,7 +135,7 @@ def test_unit_has_its_own_precision_whatever_is_around(make: Any, around: str, o
     unit = make()
     with speed.autocast(recipe(precision=own), CPU):
         expected = unit(images())  # as if all were in its precision
-    net = speed.prepare(unit, recipe(precision=around, unit_precision=own), CPU)
+    net = prepare(unit, CPU, precision=around, unit_precision=own)
     with speed.autocast(recipe(precision=around), CPU):
         found = net(images())
     assert found.dtype == expected.dtype == torch.float32
@@ -155,7 +162,7 @@ def test_inputs_that_autocast_lowered_are_widened_again() -> None:
 
 
 def test_unit_with_a_precision_trains_is_saved_and_is_looked_at() -> None:
-    net = speed.prepare(network(), recipe(precision="bfloat16"), CPU)
+    net = prepare(network(), CPU, precision="bfloat16")
     with speed.autocast(recipe(precision="bfloat16"), CPU):
         F.cross_entropy(net(images()), torch.tensor([0, 1, 2, 0])).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters())
@@ -170,7 +177,7 @@ def test_unit_with_a_precision_trains_is_saved_and_is_looked_at() -> None:
 @pytest.mark.parametrize("unit", ["paper", "complex"])
 def test_unit_with_a_precision_does_not_break_the_graph(unit: str) -> None:
     settings = recipe(precision="bfloat16")
-    net = speed.prepare(network(unit=unit), settings, CPU)
+    net = speed.prepare(network(unit=unit), settings, Execution(), CPU)
     with speed.autocast(settings, CPU):
         expected = net(images())
         compiled = torch.compile(net, fullgraph=True, backend="aot_eager", dynamic=False)
@@ -199,10 +206,10 @@ def test_tf32_is_allowed_where_the_recipe_has_it_and_as_found_afterwards(
     before = flags()
     try:
         torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = as_found
-        with speed.precision(recipe(**settings), CPU):
+        with speed.tf32(recipe(**settings), CPU):
             assert flags() == (allowed, allowed)
         assert flags() == as_found
-        with pytest.raises(RuntimeError, match="stop"), speed.precision(recipe(**settings), CPU):
+        with pytest.raises(RuntimeError, match="stop"), speed.tf32(recipe(**settings), CPU):
             raise RuntimeError("stop")
         assert flags() == as_found
     finally:
@@ -224,7 +231,7 @@ def test_loss_is_scaled_for_float16_alone() -> None:
 def test_replayed_steps_are_the_steps() -> None:  # pragma: no cover
     losses = {}
     for graphs in (False, True):
-        net = speed.prepare(network(), recipe(), CUDA)
+        net = prepare(network(), CUDA)
         optimiser = torch.optim.SGD(net.parameters(), 0.05, momentum=0.9)
 
         def step(x: Tensor, y: Tensor, net: nn.Module = net) -> tuple[Tensor, ...]:

@@ -25,12 +25,11 @@ from pure.data import ImageSet, Splits
 from pure.models import registry
 from pure.nn import units as layers
 from pure.recipes import get_recipe
-from pure.records import RECORD_NAME, RunRecord, unpack_classes
+from pure.records import RECORD_NAME, Evaluation, RunRecord, unpack_classes
 from pure.train import WEIGHTS_NAME, fit, load_run, predict, run, run_folder, thresholds
 from pure.train.__main__ import main, parse_setting
 from pure.train.checkpoint import LATEST, PREVIOUS
 from pure.train.engine import Engine
-from pure.train.evaluate import Measures
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -189,7 +188,7 @@ def test_the_seed_fixes_initialisation_and_order(monkeypatch: pytest.MonkeyPatch
         spied.append((self.network.get_parameter("conv1.weight").clone(), next(iter(self.loader))[0]))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Engine, "run", spy)
+    monkeypatch.setattr(Engine, "batches_left", spy)
     for seed in (7, 7, 8):
         with pytest.raises(KeyboardInterrupt):
             fit("digits", "pure8", seed=seed, overrides=QUICK)
@@ -265,7 +264,7 @@ class Counter(nn.Module):
 def test_the_weights_of_the_selected_epoch_are_tested_and_saved(
     selection: str, losses: list[float], selected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def step(self: Engine, parts: Any, flags: Any, stop: bool) -> bool:
+    def step(self: Engine, parts: Any, stop: bool) -> bool:
         with torch.no_grad():
             self.network.weight += 1  # type: ignore[operator]
         self.sums += 1
@@ -273,12 +272,12 @@ def test_the_weights_of_the_selected_epoch_are_tested_and_saved(
         return stop
 
     monkeypatch.setitem(registry.REGISTRY, "pure_counter", Counter)
-    monkeypatch.setattr(Engine, "_step", step)
+    monkeypatch.setattr(Engine, "step", step)
     measure, given = Engine.measure, iter(losses)
 
-    def measured(self: Engine, network: nn.Module, images: ImageSet, protocol: str) -> Measures:
+    def measured(self: Engine, network: nn.Module, images: ImageSet, protocol: str) -> Evaluation:
         found = measure(self, network, images, protocol)
-        return dataclasses.replace(found, loss=next(given)) if len(images) == 359 else found
+        return found.model_copy(update={"loss": next(given)}) if len(images) == 359 else found
 
     monkeypatch.setattr(Engine, "measure", measured)
     changes = {"epochs": 4, "selection": selection, "batch_size": 1078}
@@ -324,15 +323,15 @@ def test_the_test_set_is_read_once_for_each_test_and_at_the_end(
     overrides: dict[str, Any], times: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log: list[str] = []
-    splits, run_to_the_end = data.load("digits"), Engine.run
+    splits, select = data.load("digits"), Engine.select
     watched = {name: Watched(name, images, log) for name, images in splits.parts.items()}
     monkeypatch.setattr(data, "load", lambda *_, **__: dataclasses.replace(splits, **watched))
 
-    def trained(self: Engine, *rest: Any) -> None:
-        run_to_the_end(self, *rest)
+    def trained(self: Engine) -> int:
         log.append("trained")
+        return select(self)
 
-    monkeypatch.setattr(Engine, "run", trained)
+    monkeypatch.setattr(Engine, "select", trained)
     fit("digits", "pure4", overrides={**QUICK, "epochs": 3, "selection": "lowest-validation-loss", **overrides})
     before, after = log[: log.index("trained")], log[log.index("trained") + 1 :]
     assert set(before) == {"train", "validation"}
@@ -456,7 +455,7 @@ def test_a_finished_folder_is_refused_and_left_as_it_is(
 ) -> None:
     folder, _ = finished
     before = contents(folder)
-    monkeypatch.setattr(Engine, "run", lambda *_: pytest.fail("it trained"))
+    monkeypatch.setattr(Engine, "batches_left", lambda *_: pytest.fail("it trained"))
     with pytest.raises(FileExistsError, match=r"already holds a finished record; .* --overwrite \(overwrite=True\)"):
         fit("digits", "pure8", seed=1, out=folder, overrides=QUICK)
     assert contents(folder) == before
@@ -474,7 +473,7 @@ def crash(*_: Any, **__: Any) -> Any:
     raise RuntimeError("pulled the plug")
 
 
-CRASHES = {"_train_epoch": Engine, "_test": run, "_serialise": run, "write_atomically": run}
+CRASHES = {"batches_left": Engine, "_test": run, "_serialise": run, "write_atomically": run}
 
 
 @pytest.mark.parametrize("where", CRASHES)
@@ -485,7 +484,7 @@ def test_a_crash_leaves_no_record_but_checkpoints_to_go_on_from(
         patch.setattr(CRASHES[where], where, crash)
         with pytest.raises(RuntimeError, match="pulled the plug"):
             fit("digits", "pure4", out=tmp_path / "run", overrides={**QUICK, "epochs": 2})
-    expected = {} if where == "_train_epoch" else {f"run/{LATEST}", f"run/{PREVIOUS}"}
+    expected = {} if where == "batches_left" else {f"run/{LATEST}", f"run/{PREVIOUS}"}
     assert contents(tmp_path).keys() == set(expected)
     record = fit("digits", "pure4", out=tmp_path / "run", overrides={**QUICK, "epochs": 2}, resume=True)
     assert record.outcome() == fit("digits", "pure4", overrides={**QUICK, "epochs": 2}).outcome()
@@ -508,7 +507,7 @@ def test_a_crash_while_the_record_is_written_leaves_none(tmp_path: Path, monkeyp
 @pytest.mark.parametrize(
     ("where", "left"),
     [
-        ("_train_epoch", [RECORD_NAME, WEIGHTS_NAME]),
+        ("batches_left", [RECORD_NAME, WEIGHTS_NAME]),
         ("_test", [LATEST, RECORD_NAME, WEIGHTS_NAME]),
         ("write", [LATEST, WEIGHTS_NAME]),
     ],
@@ -528,7 +527,7 @@ def test_a_crash_when_overwriting_leaves_the_old_run_or_none(
 def test_out_that_is_a_file_or_lies_below_one_is_refused_before_the_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Engine, "run", lambda *_: pytest.fail("it trained"))
+    monkeypatch.setattr(Engine, "batches_left", lambda *_: pytest.fail("it trained"))
     file = tmp_path / "file"
     file.write_text("mine")
     with pytest.raises(NotADirectoryError, match=r"file is a file; --out \(out=\) takes a folder"):
@@ -562,14 +561,14 @@ def test_run_folder() -> None:
 def test_bad_input_is_refused_before_the_training_and_leaves_no_folder(
     arguments: dict[str, Any], error: type[Exception], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Engine, "run", lambda *_: pytest.fail("it trained"))
+    monkeypatch.setattr(Engine, "batches_left", lambda *_: pytest.fail("it trained"))
     with pytest.raises(error, match=message):
         fit(**{"recipe": "digits", "model": "pure20", "out": tmp_path / "run", **arguments})
     assert not (tmp_path / "run").exists()
 
 
 def test_an_option_that_no_record_can_hold_is_refused_before_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Engine, "run", lambda *_: pytest.fail("it trained"))
+    monkeypatch.setattr(Engine, "batches_left", lambda *_: pytest.fail("it trained"))
     monkeypatch.setitem(registry.REGISTRY, "pure_any", lambda extra, **sizes: Counter(**sizes))
     with pytest.raises(ValueError, match=r"ModelSummary\noptions\.extra"):
         fit("digits", "pure_any", model_options={"extra": {"blocks": 1}})
