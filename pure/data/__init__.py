@@ -5,6 +5,10 @@
 
 from __future__ import annotations
 
+from pure.extras import require_extra
+
+require_extra("train", "reading data sets, and training on them,", "pydantic", "sklearn", "tqdm")
+
 import contextlib
 import dataclasses
 import inspect

@@ -5,6 +5,10 @@
 
 from __future__ import annotations
 
+from pure.extras import require_extra
+
+require_extra("report", "making tables and figures of records", "matplotlib", "pandas", "scipy", "seaborn", "yaml")
+
 import math
 import re
 import statistics

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from pure.extras import require_extra
 from pure.records import Epoch
 
 __all__ = ["scalar_writer", "scalars"]
@@ -19,13 +20,8 @@ def scalar_writer(folder: Path) -> Callable[[int, Epoch], None]:
     Raises:
         ModuleNotFoundError: TensorBoard is not installed.
     """
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise ModuleNotFoundError(
-            f'TensorBoard is wanted and not installed ({error}); pip install "pure-networks[tensorboard]", or leave '
-            "out --tensorboard (tensorboard=True)"
-        ) from None
+    require_extra("tensorboard", "writing for TensorBoard", "tensorboard")
+    from torch.utils.tensorboard import SummaryWriter
 
     def write(number: int, epoch: Epoch) -> None:
         with SummaryWriter(str(folder), purge_step=number) as writer:

@@ -33,6 +33,7 @@ from pure.data.sets.galaxy10 import COUNTS, Galaxy10DECaLS, divide_galaxies
 from pure.data.splits import Splits
 from pure.data.storage.download import locked, require_space, unwritable
 from pure.data.storage.root import data_root
+from pure.extras import require_extra
 
 __all__ = ["Settings", "galaxy10_synthetic", "in_galaxy10s_shares", "simulate", "write_file"]
 
@@ -56,7 +57,7 @@ def simulate(label: int, size: int = 256, seed: int = 0, index: int = 0) -> NDAr
 
     Raises:
         ValueError: no such class, or a size, seed or index out of range.
-        ImportError: GalSim is not installed.
+        ModuleNotFoundError: GalSim is not installed.
     """
     if isinstance(label, bool) or label not in range(len(COUNTS)):
         known = ", ".join(f"{number} {name}" for number, name in enumerate(COUNTS))
@@ -65,7 +66,7 @@ def simulate(label: int, size: int = 256, seed: int = 0, index: int = 0) -> NDAr
     for name, value in (("seed", seed), ("index", index)):
         if value < 0:
             raise ValueError(f"expected {name} to be 0 or above, got {value}")
-    _require_galsim()
+    require_extra("galaxies", "simulating galaxies", "galsim")
     import galsim  # type: ignore[import-untyped, unused-ignore]
 
     from pure.data.sets.galaxies.shapes import SHAPES, add_field
@@ -187,14 +188,14 @@ def write_file(
 
     Raises:
         ValueError: counts, size, seed, pairs or processes that cannot be.
-        ImportError: GalSim is not installed.
+        ModuleNotFoundError: GalSim is not installed.
         OSError: the folder cannot be written to, or the disk is full.
     """
     path = Path(path)
     settings = _settings(counts, size, seed, pairs)
     if processes is not None and processes < 1:
         raise ValueError(f"expected at least one process, got {processes}")
-    _require_galsim()
+    require_extra("galaxies", "simulating galaxies", "galsim")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(suffix=".part", prefix=f"{path.name}.", dir=path.parent)
@@ -255,7 +256,7 @@ def galaxy10_synthetic(
 
     Raises:
         ValueError: settings that cannot be.
-        ImportError: the file is to be made and GalSim is not installed.
+        ModuleNotFoundError: the file is to be made and GalSim is not installed.
         OSError: the folder cannot be written to, or the disk is full.
     """
     root = data_root(root)
@@ -263,7 +264,7 @@ def galaxy10_synthetic(
     folder = root / "galaxy10-synthetic"
     path = folder / f"{number}-images-{size}-pixels-seed-{seed}.h5"
     if not _is_made(path, settings):
-        _require_galsim()
+        require_extra("galaxies", "simulating galaxies", "galsim")
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -348,15 +349,6 @@ def _code() -> str:
 def _require_size(size: Any) -> None:
     if isinstance(size, bool) or not isinstance(size, int | np.integer) or not SMALLEST <= size <= LARGEST:
         raise ValueError(f"expected a size of {SMALLEST} to {LARGEST} pixels, got {size!r}")
-
-
-def _require_galsim() -> None:
-    try:
-        import galsim  # noqa: F401
-    except ImportError as error:
-        raise ImportError(
-            "simulating galaxies needs GalSim, which is not installed: pip install 'pure-networks[galaxies]'"
-        ) from error
 
 
 def _umask() -> int:

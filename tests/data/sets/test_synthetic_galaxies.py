@@ -313,9 +313,9 @@ def test_negative_seeds_are_refused():
 
 def test_without_galsim_the_error_says_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "galsim", None)
-    with pytest.raises(ImportError, match=r"needs GalSim.*pip install 'pure-networks\[galaxies\]'"):
+    with pytest.raises(ImportError, match=r"needs galsim.*pip install 'pure-networks\[galaxies\]'"):
         simulate(0, SIZE)
-    with pytest.raises(ImportError, match="needs GalSim"):
+    with pytest.raises(ImportError, match="needs galsim"):
         galaxy10_synthetic(tmp_path, number=100, size=32)
     assert not list(tmp_path.rglob("*.h5*"))
 
