@@ -16,6 +16,7 @@ import jupytext
 import nbformat
 import pytest
 from jupytext.config import load_jupytext_config
+from nbclient import NotebookClient
 from nbformat import NotebookNode, v4
 from store_notebooks import ROOT, STORED, TAG, is_chosen, light_notebooks, store, stored_path
 
@@ -74,6 +75,28 @@ def test_saving_on_a_hub_changes_nothing(notebook: Path) -> None:
     code.execution_count = 7
     code.metadata |= {"scrolled": True, "collapsed": False, "execution": {"iopub.status.busy": "2026-01-01T00:00"}}
     assert jupytext.writes(document, fmt="py:percent", config=config) == notebook.read_text()
+
+
+def test_a_training_in_its_own_folder_uses_the_repositorys_and_is_shown_again(tmp_path: Path) -> None:
+    """As on a hub: the kernel works where the notebook lies, and somebody runs all cells, twice."""
+    (tmp_path / "pure" / "data").mkdir(parents=True)  # what tells a repository
+    folder = tmp_path / "notebooks" / "experiments"
+    folder.mkdir(parents=True)
+    document = jupytext.read(ROOT / "notebooks" / "experiments" / "train.py", fmt="py:percent")
+    cells = [cell for cell in document.cells if cell.cell_type == "code"]
+    (given,) = (cell for cell in cells if "parameters" in cell.metadata.get("tags", []))
+    given.source += "\nepochs = 1\nprogress = False"
+    document.cells = [*cells, *(v4.new_code_cell(cell.source) for cell in cells)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(ROOT))
+        patch.delenv("PURE_DATA", raising=False)
+        NotebookClient(document, timeout=600, kernel_name="python3", resources={"metadata": {"path": folder}}).execute()
+    left = [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()]
+    assert "runs/digits/pure20/seed0/record.json" in left
+    assert {path.partition("/")[0] for path in left} <= {"runs", "data"}
+    shown = [[output.get("text") for output in cell.outputs if "text" in output] for cell in document.cells]
+    assert shown[: len(cells)] == shown[len(cells) :]
+    assert any("test accuracy" in text for texts in shown for text in texts)
 
 
 def test_every_light_notebook_is_stored_and_no_other() -> None:

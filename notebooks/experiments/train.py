@@ -30,12 +30,12 @@ model = "pure20"  # pure.list_models() names all
 seed = 0  # fixes initialisation, order and augmentation
 epochs = 0  # 0: as many as the recipe says
 overrides = {}  # fields of the recipe to be set otherwise, {"lr": 0.05}
-data = ""  # folder of the data sets; empty: the environment variable PURE_DATA, or data
+data = ""  # folder of the data sets; empty: PURE_DATA, or the repository's data
 data_options = {}  # options of the data set to be set otherwise
 model_options = {}  # options of the network, {"shortcut": "B"}
 device = ""  # cpu, cuda, cuda:1, ...; empty: a GPU if there is one
-out = ""  # folder of the record; empty: runs/<recipe>/<model>/seed<seed>
-resume = False  # go on with an unfinished run in that folder; show a finished one
+out = ""  # folder of the record; empty: one in the repository's runs
+resume = True  # go on with an unfinished run there; show a finished one
 overwrite = False  # replace a finished record in that folder
 progress = True  # show a bar while it trains
 
@@ -43,7 +43,7 @@ progress = True  # show a bar while it trains
 # Papermill only warns of a parameter that does not exist, and never looks at types. The next cell stops the run.
 
 # %%
-from pure.report.parameters import check_parameters
+from pure.report.parameters import check_parameters, repository, shared_root
 
 parameters = check_parameters(
     globals(),
@@ -79,10 +79,11 @@ pd.set_option("display.max_colwidth", None)
 #
 # The recipe holds every hyper-parameter, with the section of the paper behind it. Each epoch ends with a checkpoint in
 # the folder, so that a run that was killed goes on with `resume`. A training that leaves the finite numbers is a result
-# too: the record then says when, where and why, and holds no test.
+# too: the record then says when, where and why, and holds no test. A finished run is shown again, not trained again.
 
 # %%
-folder = out or run_folder("runs", recipe, model, seed)
+folder = out or run_folder(repository() / "runs", recipe, model, seed)
+root = data or shared_root()
 if epochs:
     overrides = {**overrides, "epochs": epochs}
 
@@ -97,7 +98,7 @@ record = pure.fit(
     recipe,
     model,
     seed=seed,
-    data=data or None,
+    data=root,
     out=folder,
     overrides=with_tuples(overrides),
     data_options=with_tuples(data_options),
@@ -145,7 +146,7 @@ if record.test is not None and record.test.confusion is not None:
 
 # %% mystnb={"image": {"alt": "Test images that were classified wrongly", "classes": "photo"}}
 if record.test is not None:
-    _, network, splits = load_run(folder, data or None)
+    _, network, splits = load_run(folder, root)
     labels = splits.test.labels
     scores = predict(network.to(record.environment.device), splits, splits.test, record.test.protocol)
     confidence, predicted = scores.softmax(1).max(1)

@@ -7,10 +7,8 @@ theory, and, where its files are not at hand, a notice that says how to get them
 from __future__ import annotations
 
 import html
-import os
 import textwrap
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -29,8 +27,9 @@ from pure.data.catalogue import describe
 from pure.data.images import Images, ImageSet
 from pure.data.noise import moments, poisson
 from pure.data.splits import Splits
-from pure.data.storage.root import ROOT_VARIABLE, data_root
+from pure.data.storage.root import ROOT_VARIABLE
 from pure.report import style
+from pure.report.parameters import shared_root as shared_root  # where a page looks for the data
 
 __all__ = [
     "class_balance",
@@ -53,21 +52,6 @@ _TITLE = 0.22  # inches for the titles above a grid
 _LETTER = 0.07  # inches; about the width of a letter at the size of the names
 _LARGEST = 1.6  # inches; an image of a few pixels says no more when it is larger
 _MANY = 50  # classes; more of them have no room for their names
-
-
-def shared_root(start: Path | None = None) -> Path:
-    """The folder of the data sets for a notebook: PURE_DATA, else ``data`` of the repository, wherever in it it runs.
-
-    A page of the book runs in its own folder, a training in the repository's: so both use the same files.
-
-    Args:
-        start: the folder to look upwards from; by default the working directory.
-    """
-    here = (start or Path.cwd()).resolve()
-    if os.environ.get(ROOT_VARIABLE):
-        return data_root()
-    repository = next((folder for folder in (here, *here.parents) if (folder / "pure" / "data").is_dir()), here)
-    return data_root(repository / "data")
 
 
 def description(name: str) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""A guard for parameterised notebooks: a misspelled or ill-typed parameter stops the run.
+"""What a notebook is given: its parameters, which are checked, and the folders of the repository that it lies in.
 
 Papermill only warns of a parameter that the notebook does not have, and never looks at types, so a run with
 ``-p sed 3`` would go on with the default seed.
@@ -7,21 +7,29 @@ Papermill only warns of a parameter that the notebook does not have, and never l
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+import os
+from collections.abc import MutableMapping
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-__all__ = ["check_parameters"]
+from pure.data.storage.root import ROOT_VARIABLE, data_root
 
+__all__ = ["check_parameters", "repository", "shared_root"]
+
+_CHECKED = "_parameters_are_checked"  # a name in the notebook itself
 _IPYTHON = {"In", "Out", "exit", "quit", "open", "get_ipython"}
 
 
-def check_parameters(namespace: Mapping[str, Any], **expected: type) -> dict[str, Any]:
-    """Check a notebook's parameters, right behind its ``parameters`` cell and before anything else is defined.
+def check_parameters(namespace: MutableMapping[str, Any], **expected: type) -> dict[str, Any]:
+    """Check a notebook's parameters, right after its ``parameters`` cell and before anything else is defined.
+
+    When a notebook is run again in the same kernel, what its later cells defined is there: then only the parameters'
+    types are checked.
 
     Args:
         namespace: the notebook's ``globals()``.  Whatever stands there beside modules, functions, classes and IPython's
-            own names was set by the ``parameters`` cell or by papermill.
+            own names was set by the ``parameters`` cell or by papermill.  A mark is left there.
         **expected: name and type of each parameter.  An int is accepted for a float.
 
     Returns:
@@ -39,7 +47,7 @@ def check_parameters(namespace: Mapping[str, Any], **expected: type) -> dict[str
         and not isinstance(value, ModuleType)
         and not callable(value)
     }
-    for name in (name for name in found if name not in expected):
+    for name in (name for name in found if name not in expected and _CHECKED not in namespace):
         nearest = difflib.get_close_matches(name, expected, n=1)
         hint = f"did you mean {nearest[0]!r}? " if nearest else ""
         raise NameError(f"unknown parameter {name!r}; {hint}this notebook has {', '.join(expected)}")
@@ -54,4 +62,27 @@ def check_parameters(namespace: Mapping[str, Any], **expected: type) -> dict[str
                 f"parameter {name!r} must be of type {kind.__name__}, got {value!r} of type {type(value).__name__}"
             )
         found[name] = value
+    namespace[_CHECKED] = True
     return {name: found[name] for name in expected}
+
+
+def repository(start: Path | None = None) -> Path:
+    """The folder of the repository around a notebook, or the working directory where there is none.
+
+    Args:
+        start: the folder to look upwards from; by default the working directory.
+    """
+    here = (start or Path.cwd()).resolve()
+    return next((folder for folder in (here, *here.parents) if (folder / "pure" / "data").is_dir()), here)
+
+
+def shared_root(start: Path | None = None) -> Path:
+    """The folder of the data sets for a notebook: PURE_DATA, else ``data`` of the repository, wherever in it it runs.
+
+    A page of the book runs in its own folder, as does a notebook on a hub, and a training in the repository's: so all
+    use the same files.
+
+    Args:
+        start: the folder to look upwards from; by default the working directory.
+    """
+    return data_root() if os.environ.get(ROOT_VARIABLE) else data_root(repository(start) / "data")

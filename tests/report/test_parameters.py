@@ -19,6 +19,17 @@ def test_good_parameters_come_back_in_the_expected_order() -> None:
     assert list(check_parameters(shuffled, **EXPECTED).items()) == list(GOOD.items())
 
 
+def test_a_second_run_in_the_same_kernel_finds_what_the_first_defined() -> None:
+    namespace: dict[str, Any] = {**GOOD}
+    check_parameters(namespace, **EXPECTED)
+    namespace |= {"record": "a record", "folder": "runs"}
+    assert check_parameters(namespace, **EXPECTED) == GOOD
+    with pytest.raises(TypeError, match="parameter 'seed' must be of type int, got '3'"):
+        check_parameters({**namespace, "seed": "3"}, **EXPECTED)
+    with pytest.raises(NameError, match="unknown parameter 'folder'"):
+        check_parameters({**GOOD, "folder": "runs"}, **EXPECTED)
+
+
 def test_what_a_kernel_brings_along_is_no_parameter() -> None:
     kernel: dict[str, Any] = {
         "__name__": "__main__",
