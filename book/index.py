@@ -43,7 +43,8 @@ from IPython.display import Markdown
 from pure import report
 from pure.records import load_all
 
-# The runs of this build.  A fresh clone on a hub has none yet: there, those that the repository holds.
+# The runs of this build.  A fresh clone on a hub has none yet: there, those
+# that the repository holds.
 records = load_all("../_build/runs") or load_all("../results")
 Markdown(report.markdown(report.accuracy_table(records)))
 
@@ -52,7 +53,8 @@ Markdown(report.markdown(report.difference_table(records)))
 
 # %% tags=["remove-input"]
 Markdown(
-    "Mean ± sample deviation over the seeds, each test set looked at once a run; the interval is Welch's. "
+    "Mean ± sample deviation over the seeds, each test set looked at once a "
+    "run; the interval is Welch's. "
     f"Measured on {report.hardware(records)}."
 )
 

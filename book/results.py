@@ -46,7 +46,8 @@ records = built or committed
 Markdown(report.markdown(report.accuracy_table(records)))
 
 # %% tags=["remove-input"]
-Markdown(f"Measured by {'this build' if built else 'the runs in the repository'} on {report.hardware(records)}.")
+by = "this build" if built else "the runs in the repository"
+Markdown(f"Measured by {by} on {report.hardware(records)}.")
 
 # %% [markdown]
 # The difference of the two means, with Welch's 95 % interval. An interval that includes zero decides nothing, however
@@ -89,8 +90,10 @@ Markdown(report.markdown(report.times_table(records)))
 # diverged ends in a cross.
 
 # %% tags=["remove-input"] mystnb={"image": {"alt": "Loss and accuracy over the epochs, for every run"}}
-for recipe in sorted({record.recipe.name for record in records}):
-    figure = report.curves([record for record in records if record.recipe.name == recipe])
+recipes = sorted({record.recipe.name for record in records})
+for recipe in recipes:
+    runs = [record for record in records if record.recipe.name == recipe]
+    figure = report.curves(runs)
     figure.suptitle(recipe)
     plt.show()
 
@@ -108,7 +111,8 @@ for recipe in sorted({record.recipe.name for record in records}):
 # %% tags=["remove-input"] mystnb={"image": {"alt": "Thresholds of every run at the end, block by block"}}
 with_units = [record for record in records if record.thresholds]
 for recipe in sorted({record.recipe.name for record in with_units}):
-    figure = report.thresholds_figure([record for record in with_units if record.recipe.name == recipe])
+    runs = [record for record in with_units if record.recipe.name == recipe]
+    figure = report.thresholds_figure(runs)
     figure.suptitle(recipe)
     plt.show()
 
@@ -119,17 +123,21 @@ for recipe in sorted({record.recipe.name for record in with_units}):
 # threshold itself learns, and between which values the exponents lie, the arguments of the exponential.
 
 # %% tags=["remove-input"] mystnb={"image": {"alt": "Thresholds over the epochs, clamped shares, exponents"}}
-observed = [record for record in records if record.thresholds and any(epoch.units for epoch in record.epochs)]
+observed = []
+for record in with_units:
+    if any(epoch.units for epoch in record.epochs):
+        observed.append(record)
 if observed:
     report.units_figure(observed[0])
     plt.show()
 
 # %% tags=["remove-input"]
-Markdown(
-    f"{report.runs_table(observed[:1]).iloc[0]['Network']}, seed {observed[0].seed}."
-    if observed
-    else "*No record tells it: those of the first version kept the thresholds alone.*"
-)
+if observed:
+    network = report.runs_table(observed[:1]).iloc[0]["Network"]
+    text = f"{network}, seed {observed[0].seed}."
+else:
+    text = "*No record has them: the first version kept thresholds alone.*"
+Markdown(text)
 
 # %% [markdown]
 # ## Every run

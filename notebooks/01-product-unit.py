@@ -35,7 +35,8 @@ from pure.nn.functional import product_unit, product_unit2d
 from pure.report.style import COLOURS, PALETTE, use
 
 use()
-torch.set_num_threads(1)  # one order of summation: the same numbers in every run
+# one order of summation: the same numbers in every run
+torch.set_num_threads(1)
 torch.set_default_dtype(torch.float64)
 
 # %% [markdown]
@@ -68,7 +69,8 @@ torch.set_default_dtype(torch.float64)
 generator = torch.Generator().manual_seed(0)
 factors, cases = 3 * 3 * 16, 2000
 x = torch.empty(cases, factors).uniform_(0.7, 4, generator=generator)
-spread = torch.logspace(-3, 0.3, cases)[:, None]  # from almost constant units to steep ones
+# from almost constant units to steep ones
+spread = torch.logspace(-3, 0.3, cases)[:, None]
 w = torch.randn(cases, factors, generator=generator) * spread
 
 explicit = (x**w).prod(1)  # equation (1), factor by factor
@@ -76,9 +78,15 @@ explicit = (x**w).prod(1)  # equation (1), factor by factor
 difference = {}
 for dtype in (torch.float64, torch.float32):
     bases, exponents = x.to(dtype), w.to(dtype)
-    one_unit_each = torch.vmap(lambda base, exponent: product_unit(base, exponent[None], threshold=1e-7))
+    one_unit_each = torch.vmap(
+        lambda base, exponent: product_unit(
+            base, exponent[None], threshold=1e-7
+        )
+    )
     logarithmic = one_unit_each(bases, exponents)[:, 0]  # equation (2)
-    difference[dtype] = (logarithmic / (bases**exponents).prod(1) - 1).abs().double()
+    difference[dtype] = (
+        (logarithmic / (bases**exponents).prod(1) - 1).abs().double()
+    )
 
 # %% [markdown]
 # **Check.** In double precision the two forms agree to a relative difference of $10^{-12}$, in single precision to
@@ -87,18 +95,48 @@ for dtype in (torch.float64, torch.float32):
 # %% tags=["nbval-check-output"]
 assert difference[torch.float64].max() < 1e-12
 assert difference[torch.float32].max() < 1e-4
-print("double precision, below 1e-12:", bool((difference[torch.float64] < 1e-12).all()))
-print("single precision, below 1e-4: ", bool((difference[torch.float32] < 1e-4).all()))
+print(
+    "double precision, below 1e-12:",
+    bool((difference[torch.float64] < 1e-12).all()),
+)
+print(
+    "single precision, below 1e-4: ",
+    bool((difference[torch.float32] < 1e-4).all()),
+)
 
 # %% mystnb={"image": {"alt": "Relative difference of the two forms, in two precisions"}} tags=["hide-input"]
 fig, ax = plt.subplots(figsize=(7, 3))
 argument = explicit.log().abs()
-for (dtype, values), colour in zip(difference.items(), PALETTE[:2], strict=True):
-    name, shown = str(dtype).removeprefix("torch."), values > 0  # where the two forms agree in every bit: no dot
-    ax.scatter(argument[shown], values[shown], s=4, color=colour, alpha=0.4, linewidths=0, label=name)
-    ax.axhline(torch.finfo(dtype).eps, color=colour, linestyle="--", linewidth=1, label=f"rounding step of {name}")
-ax.set(xscale="log", yscale="log", xlim=(argument.min() / 1.5, argument.max() * 1.5))
-ax.set(xlabel=r"$|\log y|$, the size of what the exponential is taken of", ylabel="relative difference")
+for (dtype, values), colour in zip(
+    difference.items(), PALETTE[:2], strict=True
+):
+    # where the two forms agree in every bit: no dot
+    name, shown = str(dtype).removeprefix("torch."), values > 0
+    ax.scatter(
+        argument[shown],
+        values[shown],
+        s=4,
+        color=colour,
+        alpha=0.4,
+        linewidths=0,
+        label=name,
+    )
+    ax.axhline(
+        torch.finfo(dtype).eps,
+        color=colour,
+        linestyle="--",
+        linewidth=1,
+        label=f"rounding step of {name}",
+    )
+ax.set(
+    xscale="log",
+    yscale="log",
+    xlim=(argument.min() / 1.5, argument.max() * 1.5),
+)
+ax.set(
+    xlabel=r"$|\log y|$, the size of what the exponential is taken of",
+    ylabel="relative difference",
+)
 ax.set_title("Log form against explicit product")
 ax.legend(loc=(0.03, 0.4), ncols=2)
 plt.show()
@@ -129,12 +167,15 @@ plt.show()
 # In code the two differ in the same two places. `windows` holds all factors of a window in one column.
 
 # %%
-pixels = torch.tensor(load_digits().images)  # (1797, 8, 8), grey levels from 0 to 16
-digits = ((pixels + 1) / 17)[:, None]  # (1797, 1, 8, 8), from 1/17 to 1: even the darkest pixel reflects some light
+# (1797, 8, 8), grey levels from 0 to 16
+pixels = torch.tensor(load_digits().images)
+# (1797, 1, 8, 8), from 1/17 to 1: even the darkest pixel reflects some light
+digits = ((pixels + 1) / 17)[:, None]
 kernel = torch.full((1, 1, 3, 3), 1 / 9)
 
 digit = digits[:1]
-windows = F.unfold(digit, kernel_size=3)  # (1, 9, 36): 9 factors in each of 6 x 6 windows
+# (1, 9, 36): 9 factors in each of 6 x 6 windows
+windows = F.unfold(digit, kernel_size=3)
 weights = kernel.reshape(1, 9, 1)
 convolution = (windows * weights).sum(1).reshape(1, 1, 6, 6)  # equation (3)
 product = (windows**weights).prod(1).reshape(1, 1, 6, 6)  # equation (4)
@@ -152,8 +193,12 @@ product = (windows**weights).prod(1).reshape(1, 1, 6, 6)  # equation (4)
 # cell above.
 
 # %% tags=["nbval-check-output"]
-torch.testing.assert_close(F.conv2d(digit, kernel), convolution, rtol=1e-12, atol=0)
-torch.testing.assert_close(product_unit2d(digit, kernel, threshold=1e-7), product, rtol=1e-12, atol=0)
+torch.testing.assert_close(
+    F.conv2d(digit, kernel), convolution, rtol=1e-12, atol=0
+)
+torch.testing.assert_close(
+    product_unit2d(digit, kernel, threshold=1e-7), product, rtol=1e-12, atol=0
+)
 print("outputs compared:", product.numel())
 print("mean of the convolution: ", f"{convolution.mean():.6f}")
 print("mean of the product unit:", f"{product.mean():.6f}")
@@ -195,22 +240,34 @@ plt.show()
 # %% tags=["nbval-check-output"]
 unit = pure.ProductUnit(1, 1)
 print("threshold of a new unit:", f"{unit.threshold.item():.6f}")
-torch.testing.assert_close(unit.threshold.detach(), torch.tensor(2.0).log() + unit.eps, rtol=1e-12, atol=0)
+torch.testing.assert_close(
+    unit.threshold.detach(),
+    torch.tensor(2.0).log() + unit.eps,
+    rtol=1e-12,
+    atol=0,
+)
 
 # %%
 exponents = torch.tensor([-1.0, -0.5, 0.5, 1.0, 2.0])
-x = torch.linspace(-1, 2.5, 701)  # an odd number of points: none of them at the kink
+# an odd number of points: none of them at the kink
+x = torch.linspace(-1, 2.5, 701)
 
 
 def clamped_power(value: Tensor, theta: Tensor) -> Tensor:
-    """One product unit of one input for each exponent: a number to one number per exponent."""
-    return product_unit(value[None], exponents[:, None], F.softplus(theta) + unit.eps)
+    """One unit of one input for each exponent: one number each."""
+    return product_unit(
+        value[None], exponents[:, None], F.softplus(theta) + unit.eps
+    )
 
 
 theta = torch.tensor(0.0)
 value = torch.vmap(clamped_power, in_dims=(0, None))(x, theta)  # (701, 5)
-by_x = torch.vmap(torch.func.jacrev(clamped_power, argnums=0), in_dims=(0, None))(x, theta)
-by_theta = torch.vmap(torch.func.jacrev(clamped_power, argnums=1), in_dims=(0, None))(x, theta)
+by_x = torch.vmap(
+    torch.func.jacrev(clamped_power, argnums=0), in_dims=(0, None)
+)(x, theta)
+by_theta = torch.vmap(
+    torch.func.jacrev(clamped_power, argnums=1), in_dims=(0, None)
+)(x, theta)
 
 # %% [markdown]
 # **Check.** Every point has one of the two gradients and lacks the other.
@@ -220,8 +277,14 @@ below = x < unit.threshold.item()
 for gradient, constant in ((by_x, below), (by_theta, ~below)):
     assert (gradient[constant] == 0).all()
     assert (gradient[~constant] != 0).all()
-print("at the left end, gradients of theta:", " ".join(f"{gradient:.4f}" for gradient in by_theta[0]))
-print("at the right end, gradients of x:   ", " ".join(f"{gradient:.4f}" for gradient in by_x[-1]))
+print(
+    "at the left end, gradients of theta:",
+    " ".join(f"{gradient:.4f}" for gradient in by_theta[0]),
+)
+print(
+    "at the right end, gradients of x:   ",
+    " ".join(f"{gradient:.4f}" for gradient in by_x[-1]),
+)
 
 # %% mystnb={"image": {"alt": "The clamped power and its gradients for five exponents"}} tags=["hide-input"]
 fig, axes = plt.subplots(1, 3, figsize=(7, 2.7))
@@ -233,11 +296,19 @@ curves = {
 for ax, (title, lines) in zip(axes, curves.items(), strict=True):
     for w, line, colour in zip(exponents, lines.T, PALETTE[:5], strict=True):
         ax.plot(x[below], line[below], color=colour, label=f"$w={w:g}$")
-        ax.plot(x[~below], line[~below], color=colour)  # apart, so that a jump is not drawn as a slope
-    ax.axvline(unit.threshold.item(), color=COLOURS["neutral"], linestyle=":", linewidth=1)
+        # apart, so that a jump is not drawn as a slope
+        ax.plot(x[~below], line[~below], color=colour)
+    ax.axvline(
+        unit.threshold.item(),
+        color=COLOURS["neutral"],
+        linestyle=":",
+        linewidth=1,
+    )
     ax.set(xlabel="$x$", title=title)
 axes[0].set_ylim(top=5)
-axes[0].text(unit.threshold.item() + 0.06, 4.5, r"$\tau$", color=COLOURS["neutral"])
+axes[0].text(
+    unit.threshold.item() + 0.06, 4.5, r"$\tau$", color=COLOURS["neutral"]
+)
 handles, labels = axes[0].get_legend_handles_labels()
 fig.legend(handles, labels, loc="outside lower center", ncols=5)
 plt.show()
@@ -261,12 +332,17 @@ def power_law(inputs: Tensor) -> Tensor:
     return (x**2 * y / z.sqrt())[:, None]
 
 
-inside, outside = (0.5, 2.0), (2.0, 4.0)  # where all models are trained, and where they never were
+# where all models are trained, and where they never were
+inside, outside = (0.5, 2.0), (2.0, 4.0)
 
 
-def draw(count: int, seed: int, bounds: tuple[float, float] = inside) -> Tensor:
+def draw(
+    count: int, seed: int, bounds: tuple[float, float] = inside
+) -> Tensor:
     """Uniform random inputs, shape (count, 3)."""
-    return torch.empty(count, 3).uniform_(*bounds, generator=torch.Generator().manual_seed(seed))
+    return torch.empty(count, 3).uniform_(
+        *bounds, generator=torch.Generator().manual_seed(seed)
+    )
 
 
 by_hand = pure.ProductUnit(3, 1, threshold=0.1)
@@ -323,16 +399,31 @@ def learn(model: nn.Module, inputs: Tensor, targets: Tensor) -> None:
         adam.step()
         schedule.step()
     lbfgs = torch.optim.LBFGS(
-        model.parameters(), max_iter=150, tolerance_grad=1e-14, tolerance_change=1e-18, line_search_fn="strong_wolfe"
+        model.parameters(),
+        max_iter=150,
+        tolerance_grad=1e-14,
+        tolerance_change=1e-18,
+        line_search_fn="strong_wolfe",
     )
     lbfgs.step(lambda: step(lbfgs))
 
 
 @torch.no_grad()
-def relative_error(model: nn.Module, target: Callable[[Tensor], Tensor], bounds: tuple[float, float]) -> float:
-    """Root mean squared error over fresh inputs, as a share of the target's root mean square."""
+def relative_error(
+    model: nn.Module,
+    target: Callable[[Tensor], Tensor],
+    bounds: tuple[float, float],
+) -> float:
+    """RMS error on fresh inputs, as a share of the target's RMS."""
     fresh = draw(4000, seed=1000, bounds=bounds)
-    return ((model(fresh) - target(fresh)).square().mean() / target(fresh).square().mean()).sqrt().item()
+    return (
+        (
+            (model(fresh) - target(fresh)).square().mean()
+            / target(fresh).square().mean()
+        )
+        .sqrt()
+        .item()
+    )
 
 
 trained, rows = {}, []
@@ -361,28 +452,45 @@ errors = pd.DataFrame(rows)
 # %% tags=["nbval-check-output"]
 for seed in SEEDS:
     weight = trained["x^2 y / sqrt(z)", "product unit", seed].weight.detach()
-    torch.testing.assert_close(weight, by_hand.weight.detach(), rtol=0, atol=1e-5)
-    print(f"seed {seed}: exponents", " ".join(f"{exponent:.4f}" for exponent in weight[0]))
+    torch.testing.assert_close(
+        weight, by_hand.weight.detach(), rtol=0, atol=1e-5
+    )
+    print(
+        f"seed {seed}: exponents",
+        " ".join(f"{exponent:.4f}" for exponent in weight[0]),
+    )
 
 # %% [markdown]
 # The table gives the median relative error over the five seeds, on fresh inputs from the range of the examples
 # (inside) and on larger ones (outside), and the worst seed of each.
 
 # %%
-summary = errors.groupby(["function", "parameters", "model"])[["inside", "outside"]].agg(["median", "max"])
+summary = errors.groupby(["function", "parameters", "model"])[
+    ["inside", "outside"]
+].agg(["median", "max"])
 summary.map(lambda error: f"{100 * error:.3g} %")
 
 # %% tags=["nbval-check-output"]
 median = errors.groupby(["function", "model"])[["inside", "outside"]].median()
 power, plain = median.loc["x^2 y / sqrt(z)"], median.loc["x + y + z"]
 relus = [name for name in MODELS if name != "product unit"]
-relus_fail = (power.loc[relus] > 100 * power.loc["product unit"]).all(axis=None)
-product_fails = (plain.loc[["16 ReLUs", "64 ReLUs"]] < plain.loc["product unit"] / 100).all(axis=None)
+relus_fail = (power.loc[relus] > 100 * power.loc["product unit"]).all(
+    axis=None
+)
+product_fails = (
+    plain.loc[["16 ReLUs", "64 ReLUs"]] < plain.loc["product unit"] / 100
+).all(axis=None)
 assert relus_fail
 assert product_fails
 print("Median errors, inside and outside, differ by a factor over 100:")
-print("x^2 y / sqrt(z), product unit ahead of every ReLU network:", bool(relus_fail))
-print("x + y + z, larger ReLU networks ahead of the product unit:", bool(product_fails))
+print(
+    "x^2 y / sqrt(z), product unit ahead of every ReLU network:",
+    bool(relus_fail),
+)
+print(
+    "x + y + z, larger ReLU networks ahead of the product unit:",
+    bool(product_fails),
+)
 
 # %% mystnb={"image": {"alt": "Two functions along the diagonal, as four models have learnt them"}} tags=["hide-input"]
 fig, axes = plt.subplots(1, 2, figsize=(7, 3.1))
@@ -393,16 +501,42 @@ styles = {
     "16 ReLUs": {"color": COLOURS["resnet"], "linestyle": "--"},
     "64 ReLUs": {"color": COLOURS["resnet"]},
 }
-formulas = {"x^2 y / sqrt(z)": r"$x^2 y\,/\sqrt{z}$", "x + y + z": "$x + y + z$"}
+formulas = {
+    "x^2 y / sqrt(z)": r"$x^2 y\,/\sqrt{z}$",
+    "x + y + z": "$x + y + z$",
+}
 for ax, (function, target) in zip(axes, TARGETS.items(), strict=True):
     diagonal = ray[:, None].expand(-1, 3)
     for name, style in styles.items():
         with torch.no_grad():
-            answers = torch.stack([trained[function, name, seed](diagonal)[:, 0] for seed in SEEDS])
+            answers = torch.stack(
+                [
+                    trained[function, name, seed](diagonal)[:, 0]
+                    for seed in SEEDS
+                ]
+            )
         ax.plot(ray, answers.median(0).values, label=name, **style)
-    ax.plot(ray[::12], target(diagonal)[::12, 0], "o", color="black", markersize=2, label="the function", zorder=5)
-    ax.axvspan(*inside, color=COLOURS["neutral"], alpha=0.12, linewidth=0, label="range of the examples")
-    ax.set(title=formulas[function], xlabel="$x = y = z$", ylim=(-2, 1.15 * target(diagonal).max().item()))
+    ax.plot(
+        ray[::12],
+        target(diagonal)[::12, 0],
+        "o",
+        color="black",
+        markersize=2,
+        label="the function",
+        zorder=5,
+    )
+    ax.axvspan(
+        *inside,
+        color=COLOURS["neutral"],
+        alpha=0.12,
+        linewidth=0,
+        label="range of the examples",
+    )
+    ax.set(
+        title=formulas[function],
+        xlabel="$x = y = z$",
+        ylim=(-2, 1.15 * target(diagonal).max().item()),
+    )
 axes[0].set_ylabel("answer (median of five seeds)")
 handles, labels = axes[0].get_legend_handles_labels()
 fig.legend(handles, labels, loc="outside lower center", ncols=3)
@@ -419,7 +553,10 @@ plt.show()
 pd.DataFrame(
     {
         "smallest example": [draw(512, seed).min().item() for seed in SEEDS],
-        "threshold learnt": [trained["x^2 y / sqrt(z)", "product unit", seed].threshold.item() for seed in SEEDS],
+        "threshold learnt": [
+            trained["x^2 y / sqrt(z)", "product unit", seed].threshold.item()
+            for seed in SEEDS
+        ],
     },
     index=pd.Index(SEEDS, name="seed"),
 ).round(4)
@@ -453,17 +590,24 @@ filters = {
 for layer in filters.values():
     layer.requires_grad_(False).weight.copy_(edge)
 
-strengths = torch.logspace(-2, 2, 25, base=2)  # from a quarter to four times the light
+# from a quarter to four times the light
+strengths = torch.logspace(-2, 2, 25, base=2)
 
 
 def change(layer: nn.Module, strength: Tensor) -> float:
-    """Root mean squared change of a filter's answers on all digits, in standard deviations of the answers."""
+    """RMS change of a filter's answers, in their standard deviations."""
     answers = layer(digits)
-    return ((layer(strength * digits) - answers).square().mean().sqrt() / answers.std()).item()
+    return (
+        (layer(strength * digits) - answers).square().mean().sqrt()
+        / answers.std()
+    ).item()
 
 
 changes = pd.DataFrame(
-    {name: [change(layer, strength) for strength in strengths] for name, layer in filters.items()},
+    {
+        name: [change(layer, strength) for strength in strengths]
+        for name, layer in filters.items()
+    },
     index=pd.Index(strengths.numpy(), name="light"),
 )
 
@@ -475,21 +619,30 @@ changes = pd.DataFrame(
 assert changes["ratio"].max() < 1e-13
 assert changes["difference"].iloc[[0, -1]].min() > 0.5
 print("images:", len(digits))
-print("ratio, largest change below 1e-13:", bool(changes["ratio"].max() < 1e-13))
+print(
+    "ratio, largest change below 1e-13:", bool(changes["ratio"].max() < 1e-13)
+)
 
 # %% mystnb={"image": {"alt": "A digit under three lights, its differences and its ratios"}} tags=["hide-input"]
 lights = {
     "as it is": torch.ones(8),
     "a quarter of the light": torch.full((8,), 0.25),
-    "light from the right": torch.linspace(0.4, 1.6, 8),  # a factor for each column
+    # a factor for each column
+    "light from the right": torch.linspace(0.4, 1.6, 8),
 }
 fig, axes = plt.subplots(3, 3, figsize=(7, 6))
 for i, (light, strength) in enumerate(lights.items()):
     lit = digits[7:8] * strength
     images = {
         "image": (lit, {"cmap": "gray", "vmin": 0, "vmax": 1.6}),
-        "difference of neighbours": (filters["difference"](lit), {"cmap": "RdBu_r", "vmin": -1.5, "vmax": 1.5}),
-        "ratio of neighbours (log$_2$)": (filters["ratio"](lit).log2(), {"cmap": "RdBu_r", "vmin": -4, "vmax": 4}),
+        "difference of neighbours": (
+            filters["difference"](lit),
+            {"cmap": "RdBu_r", "vmin": -1.5, "vmax": 1.5},
+        ),
+        "ratio of neighbours (log$_2$)": (
+            filters["ratio"](lit).log2(),
+            {"cmap": "RdBu_r", "vmin": -4, "vmax": 4},
+        ),
     }
     for j, (title, (image, colours)) in enumerate(images.items()):
         ax = axes[i, j]
@@ -499,7 +652,9 @@ for i, (light, strength) in enumerate(lights.items()):
         ax.spines[:].set_visible(False)
         if i == 0:
             ax.set_title(title)
-            fig.colorbar(drawn, ax=axes[:, j], location="bottom", shrink=0.9, aspect=30)
+            fig.colorbar(
+                drawn, ax=axes[:, j], location="bottom", shrink=0.9, aspect=30
+            )
     axes[i, 0].set_ylabel(light)
 
 # %% mystnb={"image": {"alt": "How much the answers change with the light, for three filters"}} tags=["hide-input"]
@@ -507,10 +662,20 @@ fig, ax = plt.subplots(figsize=(7, 3.2))
 styles = {
     "difference": {"color": COLOURS["resnet"]},
     "ratio": {"color": COLOURS["pure"]},
-    "ratio, threshold of a new layer": {"color": COLOURS["pure"], "linestyle": "--"},
+    "ratio, threshold of a new layer": {
+        "color": COLOURS["pure"],
+        "linestyle": "--",
+    },
 }
 for name, style in styles.items():
-    ax.plot(changes.index, changes[name], marker="o", markersize=2.5, label=name, **style)
+    ax.plot(
+        changes.index,
+        changes[name],
+        marker="o",
+        markersize=2.5,
+        label=name,
+        **style,
+    )
 ax.set(xscale="log", xlabel="strength of the light (1: as it is)")
 ax.set_xticks([0.25, 0.5, 1, 2, 4], labels=["1/4", "1/2", "1", "2", "4"])
 ax.minorticks_off()

@@ -36,7 +36,8 @@ from pure.report import diagrams, networks, style
 style.use()
 here = Path.cwd()  # the repository, or a folder in it
 files = (folder / "results/paper.yaml" for folder in [here, *here.parents])
-paper = networks.paper_numbers(next(file for file in files if file.exists()))  # what the paper prints
+# what the paper prints
+paper = networks.paper_numbers(next(file for file in files if file.exists()))
 
 
 def show(table):
@@ -92,7 +93,10 @@ plt.show()
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "PURe18 from stem to head"}}
 with torch.device("meta"):
-    pure18, resnet18 = pure.create_model("pure18", 1000), pure.create_model("resnet18", 1000)
+    pure18, resnet18 = (
+        pure.create_model("pure18", 1000),
+        pure.create_model("resnet18", 1000),
+    )
     pure20 = pure.create_model("pure20")
 diagrams.network_figure(pure18, title="PURe18, for images of 224 pixels")
 plt.show()
@@ -139,7 +143,10 @@ show(counts)
 # %% tags=["nbval-check-output"]
 compared = counts[counts["Agrees"] != "not printed"]
 differing = compared[compared["Agrees"] == networks.NO]
-print(f"compared: {len(compared)}, of which agree: {len(compared) - len(differing)}")
+print(
+    f"compared: {len(compared)}, "
+    f"of which agree: {len(compared) - len(differing)}"
+)
 print("differ:", ", ".join(differing["Network"]))
 
 # %% [markdown]
@@ -155,18 +162,37 @@ print("differ:", ", ".join(differing["Network"]))
 # exponentials, and what a training step has to keep for the backward pass.
 
 # %%
-photographs = ["pure18", "resnet18", "pure34", "resnet34", "resnet50", "resnet101", "resnet152"]
+photographs = [
+    "pure18",
+    "resnet18",
+    "pure34",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "resnet152",
+]
 show(networks.costs_table(photographs))
 
 # %%
-cifar = ["pure20", "resnet20", "pure56", "resnet56", "pure110", "resnet110", "pure272"]
+cifar = [
+    "pure20",
+    "resnet20",
+    "pure56",
+    "resnet56",
+    "pure110",
+    "resnet110",
+    "pure272",
+]
 show(networks.costs_table(cifar, num_classes=10, pixels=32))
 
 # %% [markdown]
 # Where the memory goes, block by block, in feature maps of the block's size:
 
 # %%
-pair = {"residual block": blocks.BasicBlock(64, 64), "product-unit block": blocks.ProductUnitBlock(64, 64)}
+pair = {
+    "residual block": blocks.BasicBlock(64, 64),
+    "product-unit block": blocks.ProductUnitBlock(64, 64),
+}
 show(networks.kept_table(pair, channels=64, pixels=56))
 
 # %% [markdown]

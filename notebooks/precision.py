@@ -41,7 +41,11 @@ from pure.report import precision_study, style
 
 style.use()
 here = Path.cwd()  # the repository, or a folder in it
-root = next(folder for folder in [here, *here.parents] if (folder / "results/precision").is_dir())
+root = next(
+    folder
+    for folder in [here, *here.parents]
+    if (folder / "results/precision").is_dir()
+)
 files = precision_study.load(root / "results/precision")
 results = precision_study.results(files)
 studies = dict.fromkeys(result.study for result in results)
@@ -56,13 +60,18 @@ show(precision_study.machines_table(files))
 
 # %% tags=["hide-input"]
 asked = {precision for result in results for precision in result.pair}
-missing = [precision for precision in get_args(recipes.Precision) if precision not in asked]
+missing = [
+    precision
+    for precision in get_args(recipes.Precision)
+    if precision not in asked
+]
 if missing:
     display(
         Markdown(
-            f"**Not measured: {' and '.join(missing)}.** They need a GPU, and there is no study of one. `python "
-            "benchmarks/precision.py --recipe cifar10 --device cuda --data DIR --models pure20 resnet20 --json "
-            "results/precision/cifar10-cuda.json` makes it."
+            f"**Not measured: {' and '.join(missing)}.** They need a GPU, "
+            "and there is no study of one. `python benchmarks/precision.py "
+            "--recipe cifar10 --device cuda --data DIR --models pure20 "
+            "resnet20 --json results/precision/cifar10-cuda.json` makes it."
         )
     )
 
@@ -78,7 +87,11 @@ if missing:
 # The further a product is from one, the worse it is known. Computed here, by rounding $z$ and nothing else:
 
 # %%
-BITS = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
+BITS = {
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+    "float32": torch.float32,
+}
 z = torch.logspace(-3, 5, 100_000, base=2, dtype=torch.float64)
 
 
@@ -86,6 +99,11 @@ def rounding_errors(dtype):
     """Relative errors of z itself, and of exp(z), when z is rounded."""
     d = z.to(dtype).double() - z
     return (d / z).abs(), d.expm1().abs()
+
+
+def worst(dtype, most):
+    """The largest error of exp(z) up to z, in percent."""
+    return f"{100 * rounding_errors(dtype)[1][z <= most].max():.2g}"
 
 
 # %% tags=["nbval-check-output"]
@@ -96,7 +114,7 @@ table = [
         "$u$ (%)": f"{100 * torch.finfo(dtype).eps / 2:.2g}",
     }
     | {
-        rf"$e^z$ off, $z \le {most}$ (%)": f"{100 * rounding_errors(dtype)[1][z <= most].max():.2g}"
+        rf"$e^z$ off, $z \le {most}$ (%)": worst(dtype, most)
         for most in (1, 4, 16)
     }
     for name, dtype in BITS.items()
@@ -108,13 +126,36 @@ figure, axes = plt.subplots()
 bins = np.array_split(np.arange(len(z)), 160)
 places = [float(z[each].mean()) for each in bins]
 dashed = {"linewidth": 0.9, "linestyle": (0, (3, 2))}
-for colour, (name, dtype) in zip(style.PALETTE[2:5], BITS.items(), strict=True):
-    plain, product = ([float(error[each].max()) for each in bins] for error in rounding_errors(dtype))
+for colour, (name, dtype) in zip(
+    style.PALETTE[2:5], BITS.items(), strict=True
+):
+    plain, product = (
+        [float(error[each].max()) for each in bins]
+        for error in rounding_errors(dtype)
+    )
     axes.plot(places, product, color=colour)
     axes.plot(places, plain, color=colour, **dashed)
-    axes.annotate(name, (places[-1], product[-1]), (5, 0), textcoords="offset points", color=colour, va="center")
-axes.plot([], [], color=style.COLOURS["neutral"], label="of $e^z$, a product unit's result")
-axes.plot([], [], color=style.COLOURS["neutral"], **dashed, label="of $z$ itself, as of a convolution's result")
+    axes.annotate(
+        name,
+        (places[-1], product[-1]),
+        (5, 0),
+        textcoords="offset points",
+        color=colour,
+        va="center",
+    )
+axes.plot(
+    [],
+    [],
+    color=style.COLOURS["neutral"],
+    label="of $e^z$, a product unit's result",
+)
+axes.plot(
+    [],
+    [],
+    color=style.COLOURS["neutral"],
+    **dashed,
+    label="of $z$ itself, as of a convolution's result",
+)
 axes.set_xscale("log", base=2)
 axes.set_yscale("log")
 axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
@@ -140,18 +181,26 @@ plt.show()
 show(precision_study.accuracy_table(results))
 
 # %% tags=["hide-input"]
-changes = [result for result in results if result.pair != precision_study.REFERENCE and result.difference]
-resolved = [result for result in changes if result.accuracy in ("better", "worse")]
+changes = [
+    result
+    for result in results
+    if result.pair != precision_study.REFERENCE and result.difference
+]
+resolved = [
+    result for result in changes if result.accuracy in ("better", "worse")
+]
 display(
     Markdown(
-        f"Intervals without zero: {len(resolved)} of {len(changes)}. If precision changed nothing, one in twenty "
-        "would do so by chance."
+        f"Intervals without zero: {len(resolved)} of {len(changes)}. If "
+        "precision changed nothing, one in twenty would do so by chance."
     )
 )
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Accuracy of each seed and time of a training step, by precision"}}
 for study in studies:
-    figure = precision_study.study_figure([result for result in results if result.study == study])
+    figure = precision_study.study_figure(
+        [result for result in results if result.study == study]
+    )
     figure.suptitle(study, x=0, ha="left", fontsize=9)
     plt.show()
 
@@ -199,9 +248,13 @@ for recipe in dict.fromkeys(result.recipe for result in results):
     decided = precision_study.decision(results, recipe)
     ours = [result for result in results if result.recipe == recipe]
     chosen = [recipes.get_recipe(recipe, result.model) for result in ours]
-    same = all((each.precision, each.unit_precision) == decided for each in chosen)
-    print(f"{recipe}, by {', '.join(dict.fromkeys(result.study for result in ours))}:", end=" ")
-    print(f"network {decided[0]}, units {decided[1]}. The recipe has {'this' if same else 'another default'}.")
+    same = all(
+        (each.precision, each.unit_precision) == decided for each in chosen
+    )
+    by = ", ".join(dict.fromkeys(result.study for result in ours))
+    print(f"{recipe}, by {by}:", end=" ")
+    print(f"network {decided[0]}, units {decided[1]}.", end=" ")
+    print(f"The recipe has {'this' if same else 'another default'}.")
 
 # %% [markdown]
 # This holds for the machines that were asked; one run on another can have another precision, by the overrides

@@ -40,7 +40,11 @@ from pure.report import benchmarks, style
 
 style.use()
 here = Path.cwd()  # the repository, or a folder in it
-root = next(folder for folder in [here, *here.parents] if (folder / "results/benchmarks").is_dir())
+root = next(
+    folder
+    for folder in [here, *here.parents]
+    if (folder / "results/benchmarks").is_dir()
+)
 records = benchmarks.load(root / "results/benchmarks")
 
 
@@ -62,7 +66,11 @@ bars = benchmarks.bars_table(records)
 show(bars)
 
 # %% tags=["nbval-check-output"]
-for verdict, found in {"met": "yes", "not met": "no", "not measured": ""}.items():
+for verdict, found in {
+    "met": "yes",
+    "not met": "no",
+    "not measured": "",
+}.items():
     print(f"{verdict}: {sum(bars['Met'] == found)}")
 
 # %% tags=["hide-input"]
@@ -70,14 +78,24 @@ gpus = [record for record in records if record["device"] == "cuda"]
 if not gpus:
     display(
         Markdown(
-            "**Not measured.** There is no record of a GPU, so nothing on this page is about one. "
-            "`python benchmarks/bench.py --device cuda --minutes 6 --out results/benchmarks` writes it in one go."
+            "**Not measured.** There is no record of a GPU, so nothing on "
+            "this page is about one. `python benchmarks/bench.py --device "
+            "cuda --minutes 6 --out results/benchmarks` writes it in one go."
         )
     )
 for record in records:
-    left_out = [benchmarks.describe(case) for case in record["left_out"] if case["part"] == "networks"]
+    left_out = [
+        benchmarks.describe(case)
+        for case in record["left_out"]
+        if case["part"] == "networks"
+    ]
     if left_out:
-        display(Markdown(f"Left out on {record['machine']['device']}, for want of time: {'; '.join(left_out)}."))
+        display(
+            Markdown(
+                f"Left out on {record['machine']['device']}, "
+                f"for want of time: {'; '.join(left_out)}."
+            )
+        )
 
 # %% [markdown]
 # ## Training step

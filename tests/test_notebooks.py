@@ -65,6 +65,12 @@ def test_notebooks_define_no_networks(notebook: Path) -> None:
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=names(NOTEBOOKS))
+def test_no_cell_of_code_scrolls_on_a_page(notebook: Path) -> None:
+    cells = [cell for cell in jupytext.read(notebook, fmt="py:percent").cells if cell.cell_type == "code"]
+    assert [line for cell in cells for line in cell.source.splitlines() if len(line) > 79] == []
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=names(NOTEBOOKS))
 def test_saving_on_a_hub_changes_nothing(notebook: Path) -> None:
     """With what a session adds: the kernel's language, outputs and their numbers, what is scrolled or folded."""
     config = load_jupytext_config(str(notebook))  # as the server does

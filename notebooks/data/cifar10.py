@@ -40,23 +40,40 @@ def show(table):
 
 
 def crops():
-    """Windows of 32 pixels from the two photographs that come with scikit-learn."""
+    """Windows of 32 pixels from scikit-learn's two photographs."""
     shrink = parse("resize(96)")
     photographs = data_pages.photographs()
-    small = shrink.apply(photographs.images, shrink.draw(2, photographs.shape, torch.Generator()))
-    tiles = small.unfold(2, 32, 32).unfold(3, 32, 32).permute(0, 2, 3, 1, 4, 5)  # (2, rows, columns, 3, 32, 32)
+    small = shrink.apply(
+        photographs.images,
+        shrink.draw(2, photographs.shape, torch.Generator()),
+    )
+    # (2, rows, columns, 3, 32, 32)
+    tiles = small.unfold(2, 32, 32).unfold(3, 32, 32).permute(0, 2, 3, 1, 4, 5)
     labels = torch.arange(2).repeat_interleave(tiles[0, ..., 0, 0, 0].numel())
     return ImageSet(tiles.reshape(-1, 3, 32, 32), labels)
 
 
 try:
     splits, here = load("cifar10", data_pages.shared_root()), True
-    shown, classes, what = splits.train, splits.classes, f"{splits.name}, training set"
+    shown, classes, what = (
+        splits.train,
+        splits.classes,
+        f"{splits.name}, training set",
+    )
 except FileNotFoundError:
     here = False
-    splits = data_pages.documented("cifar10", CLASSES, train=[5000] * 10, test=[1000] * 10)
-    shown, classes, what = crops(), ("a temple", "a dahlia"), "not CIFAR-10: crops of scikit-learn's two photographs"
-    instead = "This page shows its documented sizes, and crops of two photographs as a stand-in for its pixels."
+    splits = data_pages.documented(
+        "cifar10", CLASSES, train=[5000] * 10, test=[1000] * 10
+    )
+    shown, classes, what = (
+        crops(),
+        ("a temple", "a dahlia"),
+        "not CIFAR-10: crops of scikit-learn's two photographs",
+    )
+    instead = (
+        "This page shows its documented sizes, "
+        "and crops of two photographs as a stand-in for its pixels."
+    )
     display(HTML(data_pages.notice("cifar10", instead)))
 show(data_pages.description("cifar10"))
 
@@ -78,7 +95,11 @@ plt.show()
 # nothing. `holdout=5000` gives a validation set for curves.
 
 # %%
-show(data_pages.division(splits) if here else data_pages.division(splits)[["Part", "Images"]])
+show(
+    data_pages.division(splits)
+    if here
+    else data_pages.division(splits)[["Part", "Images"]]
+)
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Images of each class in training and test set"}}
 data_pages.class_balance(splits)
@@ -98,7 +119,10 @@ assert splits.test.labels.bincount().tolist() == [1000] * 10
 if here:
     display(show(data_pages.statistics(splits)))
 else:
-    print("Computed on the training set as soon as it is there; a stand-in has no use for them")
+    print(
+        "Computed on the training set as soon as it is there; "
+        "a stand-in has no use for them"
+    )
 
 # %% [markdown]
 # ## Augmentation and noise
@@ -111,7 +135,9 @@ else:
 augmentation = get_recipe("cifar10", "pure20").augmentation
 print(f"{what}: {augmentation}")
 samples = shown.images[torch.arange(5) * (len(shown) // 5)]
-data_pages.side_by_side(data_pages.versions(samples, augmentation, scales=(1, 0.1)))
+data_pages.side_by_side(
+    data_pages.versions(samples, augmentation, scales=(1, 0.1))
+)
 plt.show()
 
 # %% [markdown]

@@ -43,7 +43,9 @@ show(data_pages.description("digits"))
 # ## What they look like
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Ten digits of each class", "classes": "photo"}}
-data_pages.contact_sheet(splits.train, splits.classes, per_class=14, white=splits.white)
+data_pages.contact_sheet(
+    splits.train, splits.classes, per_class=14, white=splits.white
+)
 plt.show()
 
 # %% [markdown]
@@ -63,8 +65,14 @@ plt.show()
 # **Check.** Every image is in one part, and every class has about its share in each.
 
 # %%
-assert torch.cat(list(splits.rows.values())).sort().values.equal(torch.arange(1797))
-shares = torch.stack([part.labels.bincount() / len(part) for part in splits.parts.values()])
+assert (
+    torch.cat(list(splits.rows.values()))
+    .sort()
+    .values.equal(torch.arange(1797))
+)
+shares = torch.stack(
+    [part.labels.bincount() / len(part) for part in splits.parts.values()]
+)
 assert (shares - shares[0]).abs().max() < 0.01
 
 # %% [markdown]
@@ -85,7 +93,12 @@ show(data_pages.statistics(splits))
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Five digits, moved and under noise", "classes": "photo"}}
 augmentation = get_recipe("digits", "pure20").augmentation
 samples = splits.train.images[:5]
-data_pages.side_by_side(data_pages.versions(samples, augmentation, scales=(16, 4, 1), white=splits.white), splits.white)
+data_pages.side_by_side(
+    data_pages.versions(
+        samples, augmentation, scales=(16, 4, 1), white=splits.white
+    ),
+    splits.white,
+)
 plt.show()
 
 # %% [markdown]
@@ -93,7 +106,9 @@ plt.show()
 # {py:func}`pure.data.noise.moments`. No mean is more than five standard errors off.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Mean and variance of the noise over the grey level"}}
-noisy = data_pages.versions(splits.train.images, white=splits.white)["noise, $s = 1$"]
+noisy = data_pages.versions(splits.train.images, white=splits.white)[
+    "noise, $s = 1$"
+]
 levels = data_pages.grey_levels(splits.train.images, noisy, white=splits.white)
 assert levels["standard_errors"].abs().max() < 5
 data_pages.noise_figure(levels)

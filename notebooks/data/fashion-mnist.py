@@ -42,8 +42,22 @@ try:
     splits, here = load("fashion-mnist", data_pages.shared_root()), True
 except FileNotFoundError:
     stand_in, here = load("digits", data_pages.shared_root()), False
-    display(HTML(data_pages.notice("fashion-mnist", "This page shows its documented sizes, and digits as a stand-in.")))
-    splits = data_pages.documented("fashion-mnist", CLASSES, train=[5500] * 10, validation=[500] * 10, test=[1000] * 10)
+    display(
+        HTML(
+            data_pages.notice(
+                "fashion-mnist",
+                "This page shows its documented sizes, "
+                "and digits as a stand-in.",
+            )
+        )
+    )
+    splits = data_pages.documented(
+        "fashion-mnist",
+        CLASSES,
+        train=[5500] * 10,
+        validation=[500] * 10,
+        test=[1000] * 10,
+    )
 show(data_pages.description("fashion-mnist"))
 
 # %% [markdown]
@@ -52,7 +66,9 @@ show(data_pages.description("fashion-mnist"))
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Pictures of each class", "classes": "photo"}}
 shown = splits if here else stand_in
 print(f"Shown: {shown.name}, training set")
-data_pages.contact_sheet(shown.train, shown.classes, per_class=14, white=shown.white)
+data_pages.contact_sheet(
+    shown.train, shown.classes, per_class=14, white=shown.white
+)
 plt.show()
 
 # %% [markdown]
@@ -62,7 +78,11 @@ plt.show()
 # validation set: {py:func}`pure.data.sets.fashion_mnist.fashion_mnist`. `holdout=0` trains on all.
 
 # %%
-show(data_pages.division(splits) if here else data_pages.division(splits)[["Part", "Images"]])
+show(
+    data_pages.division(splits)
+    if here
+    else data_pages.division(splits)[["Part", "Images"]]
+)
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Images of each class in training, validation and test set"}}
 data_pages.class_balance(splits)
@@ -72,7 +92,10 @@ plt.show()
 # **Check.** The classes are balanced in every part.
 
 # %%
-assert all(len(set(part.labels.bincount().tolist())) == 1 for part in splits.parts.values())
+assert all(
+    len(set(part.labels.bincount().tolist())) == 1
+    for part in splits.parts.values()
+)
 
 # %% [markdown]
 # ## Statistics for normalisation
@@ -88,9 +111,13 @@ show(data_pages.statistics(shown))
 # anew in every epoch. Beside it the Poisson noise of section 4.1.2 {cite}`li2025pure`.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Five pictures, augmented and under noise", "classes": "photo"}}
-augmentation = get_recipe("fashion-mnist" if here else "digits", "pure20").augmentation
+augmentation = get_recipe(
+    "fashion-mnist" if here else "digits", "pure20"
+).augmentation
 print(f"{shown.name}: {augmentation}")
-columns = data_pages.versions(shown.train.images[:5], augmentation, scales=(1, 0.1), white=shown.white)
+columns = data_pages.versions(
+    shown.train.images[:5], augmentation, scales=(1, 0.1), white=shown.white
+)
 data_pages.side_by_side(columns, shown.white)
 plt.show()
 

@@ -45,14 +45,19 @@ def show(table):
 
 root = data_pages.shared_root()
 try:
-    splits, here = load("galaxy10", root, static_augmentation=None), True  # the page shows the originals
+    # the page shows the originals
+    splits, here = load("galaxy10", root, static_augmentation=None), True
     shown, what = splits, "Galaxy10 DECaLS"
 except FileNotFoundError:
     here = False
     options = get_recipe("galaxy10-quick", "pure18").data_options
-    shown, what = load("galaxy10-synthetic", root, **options), "not Galaxy10: synthetic galaxies"
+    shown, what = (
+        load("galaxy10-synthetic", root, **options),
+        "not Galaxy10: synthetic galaxies",
+    )
     instead = (
-        "This page shows its documented sizes, and synthetic galaxies, simulated here, as a stand-in for its pixels."
+        "This page shows its documented sizes, and synthetic galaxies, "
+        "simulated here, as a stand-in for its pixels."
     )
     display(HTML(data_pages.notice("galaxy10", instead)))
 show(data_pages.description("galaxy10"))
@@ -76,11 +81,26 @@ plt.show()
 if here:
     labels = Galaxy10DECaLS(root).targets
 else:
-    labels = torch.arange(len(COUNTS)).repeat_interleave(torch.tensor(list(COUNTS.values())))  # sorted, as documented
-parts = dict(zip(("train", "validation", "test"), stratified_split(labels, (0.8, 0.1, 0.1), 0), strict=True))
-counts = {name: labels[rows].bincount().tolist() for name, rows in parts.items()}
+    # sorted, as documented
+    labels = torch.arange(len(COUNTS)).repeat_interleave(
+        torch.tensor(list(COUNTS.values()))
+    )
+parts = dict(
+    zip(
+        ("train", "validation", "test"),
+        stratified_split(labels, (0.8, 0.1, 0.1), 0),
+        strict=True,
+    )
+)
+counts = {
+    name: labels[rows].bincount().tolist() for name, rows in parts.items()
+}
 divided = data_pages.documented("galaxy10", tuple(COUNTS), **counts)
-show(data_pages.division(splits) if here else data_pages.division(divided)[["Part", "Images"]])
+show(
+    data_pages.division(splits)
+    if here
+    else data_pages.division(divided)[["Part", "Images"]]
+)
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Images of each class in training, validation and test set"}}
 data_pages.class_balance(divided)
@@ -90,7 +110,9 @@ plt.show()
 # **Check.** The classes have the documented numbers, and the largest is eight times as large as the smallest.
 
 # %%
-assert sum(torch.tensor(numbers) for numbers in counts.values()).tolist() == list(COUNTS.values())
+assert sum(
+    torch.tensor(numbers) for numbers in counts.values()
+).tolist() == list(COUNTS.values())
 print(f"{max(COUNTS.values()) / min(COUNTS.values()):.1f}")
 
 # %% [markdown]
@@ -105,10 +127,24 @@ if here:
     print("Positions within one second of arc are one")
 else:
     galaxies = Settings(tuple(COUNTS.values()), pairs=59).galaxies()
-    positions = torch.from_numpy(np.unique(galaxies, axis=0, return_inverse=True)[1].ravel())
-    print("Without the file's coordinates: as many pairs as documented, with partners drawn at random")
-by_position = dict(zip(parts, grouped_split(labels, positions, (0.8, 0.1, 0.1), 0), strict=True))
-shared = {"plain": leaks(parts, positions), "by position": leaks(by_position, positions)}
+    positions = torch.from_numpy(
+        np.unique(galaxies, axis=0, return_inverse=True)[1].ravel()
+    )
+    print(
+        "Without the file's coordinates: as many pairs as documented, "
+        "with partners drawn at random"
+    )
+by_position = dict(
+    zip(
+        parts,
+        grouped_split(labels, positions, (0.8, 0.1, 0.1), 0),
+        strict=True,
+    )
+)
+shared = {
+    "plain": leaks(parts, positions),
+    "by position": leaks(by_position, positions),
+}
 assert not any(shared["by position"].values())
 rows = [[name, *map(str, found.values())] for name, found in shared.items()]
 columns = [" and ".join(pair) for pair in shared["plain"]]
@@ -133,12 +169,16 @@ show(data_pages.statistics(shown))
 # 0, 255)$. The paper does not state its scale $s$: with $s = 1$ a grey level is a photon.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Five galaxies, augmented and under noise", "classes": "photo"}}
-options = get_recipe("galaxy10" if here else "galaxy10-quick", "pure18").data_options
+options = get_recipe(
+    "galaxy10" if here else "galaxy10-quick", "pure18"
+).data_options
 augmentation = options["static_augmentation"]
 print(f"{what}: {augmentation}")
 rows = torch.arange(5) * (len(shown.test) // 5)
 samples = shown.test.read(rows)
-data_pages.side_by_side(data_pages.versions(samples, augmentation, draws=2, scales=(4, 1, 0.25)))
+data_pages.side_by_side(
+    data_pages.versions(samples, augmentation, draws=2, scales=(4, 1, 0.25))
+)
 plt.show()
 
 # %% [markdown]
@@ -147,7 +187,9 @@ plt.show()
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Mean and variance of the noise over the grey level"}}
 some = shown.test.read(torch.arange(min(len(shown.test), 80)))
-levels = data_pages.grey_levels(some, data_pages.versions(some)["noise, $s = 1$"], least=200)
+levels = data_pages.grey_levels(
+    some, data_pages.versions(some)["noise, $s = 1$"], least=200
+)
 assert levels["standard_errors"].abs().max() < 5
 data_pages.noise_figure(levels)
 plt.show()

@@ -44,20 +44,39 @@ def show(table):
 
 
 root = data_pages.shared_root()
-# A full tree has 1,000 folders of this form; one with fewer, here or in a folder imagenette*, is a subset.
+# A full tree has 1,000 folders of this form; one with fewer, here or in a
+# folder imagenette*, is a subset.
 subsets = [
     folder
     for folder in (root, *sorted(root.glob("imagenette*")))
     if 0 < len(list(folder.glob("train/n????????"))) < imagenet.CLASSES
 ]
 try:
-    splits = load("image-folder", subsets[0], data_name="imagenette") if subsets else load("imagenet", root)
-    shown, classes, what = splits.train, splits.classes, f"{splits.name}, training set"
-    instead = f"This page shows its published sizes, and a subset in its place: {splits.name}."
+    splits = (
+        load("image-folder", subsets[0], data_name="imagenette")
+        if subsets
+        else load("imagenet", root)
+    )
+    shown, classes, what = (
+        splits.train,
+        splits.classes,
+        f"{splits.name}, training set",
+    )
+    instead = (
+        "This page shows its published sizes, "
+        f"and a subset in its place: {splits.name}."
+    )
 except FileNotFoundError:
-    splits, shown, classes = None, data_pages.photographs(), ("a temple", "a dahlia")
+    splits, shown, classes = (
+        None,
+        data_pages.photographs(),
+        ("a temple", "a dahlia"),
+    )
     what = "not ImageNet: scikit-learn's two sample photographs"
-    instead = "This page shows its published sizes, and scikit-learn's two sample photographs as a stand-in."
+    instead = (
+        "This page shows its published sizes, "
+        "and scikit-learn's two sample photographs as a stand-in."
+    )
 if splits is None or splits.name != "imagenet":
     display(HTML(data_pages.notice("imagenet", instead)))
 show(data_pages.description("imagenet"))
@@ -71,7 +90,9 @@ show(data_pages.description("imagenet"))
 print(f"Shown: {what}")
 first = (shown.labels < 10).nonzero().squeeze(1)
 if splits is None:
-    data_pages.side_by_side({name: shown.images[[row]] for row, name in enumerate(classes)})
+    data_pages.side_by_side(
+        {name: shown.images[[row]] for row, name in enumerate(classes)}
+    )
 else:
     data_pages.contact_sheet(Subset(shown, first), classes[:10], per_class=8)
 plt.show()
@@ -85,16 +106,28 @@ plt.show()
 # %%
 published = {
     "Training": (imagenet.TRAIN, "{} to {}".format(*imagenet.TRAIN_PER_CLASS)),
-    "Validation, which is tested on": (imagenet.CLASSES * imagenet.VALIDATION_PER_CLASS, imagenet.VALIDATION_PER_CLASS),
+    "Validation, which is tested on": (
+        imagenet.CLASSES * imagenet.VALIDATION_PER_CLASS,
+        imagenet.VALIDATION_PER_CLASS,
+    ),
 }
-rows = [[part, f"{images:,}", str(per_class)] for part, (images, per_class) in published.items()]
+rows = [
+    [part, f"{images:,}", str(per_class)]
+    for part, (images, per_class) in published.items()
+]
 show(pd.DataFrame(rows, columns=["Published", "Images", "In a class"]))
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Images of each class"}}
 if splits is None:
-    print("How the images spread over the classes is read from the tree, as soon as there is one")
+    print(
+        "How the images spread over the classes is read from the tree, "
+        "as soon as there is one"
+    )
 else:
-    display(Markdown(f"On this machine: `{splits.name}`"), show(data_pages.division(splits)))
+    display(
+        Markdown(f"On this machine: `{splits.name}`"),
+        show(data_pages.division(splits)),
+    )
     data_pages.class_balance(splits)
     plt.show()
 
@@ -105,7 +138,16 @@ else:
 
 # %%
 show(
-    data_pages.statistics(Splits("imagenet", classes, shown, None, shown, normalisation=(imagenet.MEAN, imagenet.STD)))
+    data_pages.statistics(
+        Splits(
+            "imagenet",
+            classes,
+            shown,
+            None,
+            shown,
+            normalisation=(imagenet.MEAN, imagenet.STD),
+        )
+    )
 )
 
 # %% [markdown]
@@ -118,14 +160,25 @@ show(
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Photographs, as resized crops and under noise", "classes": "photo"}}
 augmentation = get_recipe("imagenet", "pure18").augmentation
 print(f"{what}: {augmentation}")
-rows = torch.arange(4) * (len(shown) // 4) if splits is not None else torch.arange(2)
+rows = (
+    torch.arange(4) * (len(shown) // 4)
+    if splits is not None
+    else torch.arange(2)
+)
 samples = [shown[row][0] for row in rows.tolist()]
 centre = Protocol.parse("single-crop")
 columns = {}
 for seed, image in enumerate(samples):
-    augmented = data_pages.versions(image[None], augmentation, scales=(), seed=seed)
-    noisy = data_pages.versions(centre.views(image[None])[0], scales=(1, 0.1), seed=seed)
-    for title, version in {**augmented, **{name: noisy[name] for name in noisy if "noise" in name}}.items():
+    augmented = data_pages.versions(
+        image[None], augmentation, scales=(), seed=seed
+    )
+    noisy = data_pages.versions(
+        centre.views(image[None])[0], scales=(1, 0.1), seed=seed
+    )
+    for title, version in {
+        **augmented,
+        **{name: noisy[name] for name in noisy if "noise" in name},
+    }.items():
         columns.setdefault(title, []).append(version[0])
 data_pages.side_by_side(columns)
 plt.show()
@@ -141,17 +194,31 @@ rows = []
 for name in ("single-crop", "ten-crop", "multi-scale"):
     protocol = Protocol.parse(name)
     views = protocol.views(samples[0]) * (2 if protocol.mirrored else 1)
-    sizes = ", ".join(dict.fromkeys(f"{view.shape[-2]} x {view.shape[-1]}" for view in views))
+    sizes = ", ".join(
+        dict.fromkeys(f"{view.shape[-2]} x {view.shape[-1]}" for view in views)
+    )
     pixels = sum(view.shape[-2] * view.shape[-1] for view in views)
     rows.append([f"`{name}`", str(len(views)), sizes, f"{pixels:,}"])
-show(pd.DataFrame(rows, columns=["Protocol", "Views", "Sizes", "Pixels for the first photograph above"]))
+show(
+    pd.DataFrame(
+        rows,
+        columns=[
+            "Protocol",
+            "Views",
+            "Sizes",
+            "Pixels for the first photograph above",
+        ],
+    )
+)
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "The single crop and the five crops of ten-crop", "classes": "photo"}}
 crops = Protocol.parse("ten-crop")
 places = ("upper left", "upper right", "lower left", "lower right", "centre")
 columns = {"single-crop": [centre.views(image)[0] for image in samples[:2]]}
 for number, place in enumerate(places):
-    columns[f"ten-crop,\n{place}"] = [crops.views(image)[number] for image in samples[:2]]
+    columns[f"ten-crop,\n{place}"] = [
+        crops.views(image)[number] for image in samples[:2]
+    ]
 data_pages.side_by_side(columns)
 plt.show()
 
@@ -162,7 +229,10 @@ plt.show()
 views = Protocol.parse("multi-scale").views(samples[0])
 widths = [view.shape[-1] for view in views]
 figure, axes = plt.subplots(
-    1, len(views), figsize=(7, 7 * views[-1].shape[-2] / sum(widths) + 0.3), width_ratios=widths
+    1,
+    len(views),
+    figsize=(7, 7 * views[-1].shape[-2] / sum(widths) + 0.3),
+    width_ratios=widths,
 )
 for axis, view in zip(axes, views, strict=True):
     axis.imshow(view.movedim(0, -1).numpy())

@@ -51,8 +51,15 @@ show(data_pages.description("galaxy10-synthetic"))
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Synthetic galaxies, a row for each class", "classes": "photo"}}
 classes, per_class = tuple(COUNTS), 6
-pictures = [simulate(label, 256, seed=0, index=index) for label in range(len(classes)) for index in range(per_class)]
-drawn = torch.stack([torch.from_numpy(picture) for picture in pictures]).movedim(-1, 1)  # (60, 3, 256, 256)
+pictures = [
+    simulate(label, 256, seed=0, index=index)
+    for label in range(len(classes))
+    for index in range(per_class)
+]
+# (60, 3, 256, 256)
+drawn = torch.stack(
+    [torch.from_numpy(picture) for picture in pictures]
+).movedim(-1, 1)
 labels = torch.arange(len(classes)).repeat_interleave(per_class)
 data_pages.contact_sheet(ImageSet(drawn, labels), classes, per_class=per_class)
 plt.show()
@@ -65,7 +72,10 @@ plt.show()
 # the seeing, the light of the sky, photon noise, three bands, and the stretch that makes a colour picture of them.
 
 # %% tags=["hide-input"]
-rows = [[name, shape.__doc__.splitlines()[0]] for name, shape in zip(classes, SHAPES, strict=True)]
+rows = [
+    [name, shape.__doc__.splitlines()[0]]
+    for name, shape in zip(classes, SHAPES, strict=True)
+]
 show(pd.DataFrame(rows, columns=["Class", "Synthetic, drawn as"]))
 
 # %% [markdown]
@@ -73,7 +83,10 @@ show(pd.DataFrame(rows, columns=["Class", "Synthetic, drawn as"]))
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Three synthetic galaxies at three sizes", "classes": "photo"}}
 sizes = {
-    f"{size} pixels": [torch.from_numpy(simulate(label, size)).movedim(-1, 0) for label in (1, 5, 9)]
+    f"{size} pixels": [
+        torch.from_numpy(simulate(label, size)).movedim(-1, 0)
+        for label in (1, 5, 9)
+    ]
     for size in (32, 64, 128, 256)
 }
 data_pages.side_by_side(sizes)
@@ -106,11 +119,21 @@ positions = dataset.positions()
 by_position = grouped_split(dataset.targets, positions, (0.8, 0.1, 0.1), 0)
 shared = {
     "plain": leaks(splits.rows, positions),
-    "by position": leaks(dict(zip(splits.rows, by_position, strict=True)), positions),
+    "by position": leaks(
+        dict(zip(splits.rows, by_position, strict=True)), positions
+    ),
 }
 assert not any(shared["by position"].values())
 rows = [[name, *map(str, found.values())] for name, found in shared.items()]
-show(pd.DataFrame(rows, columns=["Division", *(" and ".join(pair) for pair in shared["plain"])]))
+show(
+    pd.DataFrame(
+        rows,
+        columns=[
+            "Division",
+            *(" and ".join(pair) for pair in shared["plain"]),
+        ],
+    )
+)
 
 # %% [markdown]
 # ## Statistics for normalisation
@@ -125,9 +148,13 @@ show(data_pages.statistics(splits))
 # Poisson noise of scale $s$.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Five synthetic galaxies, augmented and noisy", "classes": "photo"}}
-augmentation = get_recipe("galaxy10", "pure18").data_options["static_augmentation"]
+augmentation = get_recipe("galaxy10", "pure18").data_options[
+    "static_augmentation"
+]
 samples = drawn[torch.tensor([0, 2, 5, 7, 9]) * per_class + 1]
-data_pages.side_by_side(data_pages.versions(samples, augmentation, draws=2, scales=(4, 1, 0.25)))
+data_pages.side_by_side(
+    data_pages.versions(samples, augmentation, draws=2, scales=(4, 1, 0.25))
+)
 plt.show()
 
 # %% [markdown]

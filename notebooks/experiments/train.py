@@ -30,7 +30,8 @@ model = "pure20"  # pure.list_models() names all
 seed = 0  # fixes initialisation, order and augmentation
 epochs = 0  # 0: as many as the recipe says
 overrides = {}  # fields of the recipe to be set otherwise, {"lr": 0.05}
-data = ""  # folder of the data sets; empty: PURE_DATA, or the repository's data
+# folder of the data sets; empty: PURE_DATA, or the repository's data
+data = ""
 data_options = {}  # options of the data set to be set otherwise
 model_options = {}  # options of the network, {"shortcut": "B"}
 device = ""  # cpu, cuda, cuda:1, ...; empty: a GPU if there is one
@@ -110,7 +111,9 @@ record = pure.fit(
 )
 
 # %% tags=["remove-input"]
-pd.Series(record.recipe.model_dump(), name="value").rename_axis("field of the recipe").to_frame()
+pd.Series(record.recipe.model_dump(), name="value").rename_axis(
+    "field of the recipe"
+).to_frame()
 
 # %% tags=["remove-input"]
 print(outcome(record))
@@ -148,15 +151,26 @@ if record.test is not None and record.test.confusion is not None:
 if record.test is not None:
     _, network, splits = load_run(folder, root)
     labels = splits.test.labels
-    scores = predict(network.to(record.environment.device), splits, splits.test, record.test.protocol)
+    scores = predict(
+        network.to(record.environment.device),
+        splits,
+        splits.test,
+        record.test.protocol,
+    )
     confidence, predicted = scores.softmax(1).max(1)
     accuracy = (predicted == labels).double().mean().item()
-    assert abs(accuracy - record.test.accuracy) < 0.001, (accuracy, record.test.accuracy)  # lower precision rounds
+    # lower precision rounds
+    assert abs(accuracy - record.test.accuracy) < 0.001, (
+        accuracy,
+        record.test.accuracy,
+    )
 
     wrong = (predicted != labels).nonzero().flatten()
     surest = wrong[confidence[wrong].argsort(descending=True)][:16]
     images = [splits.test[row][0] for row in surest.tolist()]
-    report.misclassified_figure(images, labels[surest], scores[surest], splits.classes)
+    report.misclassified_figure(
+        images, labels[surest], scores[surest], splits.classes
+    )
     plt.show()
 
 # %% [markdown]
@@ -176,4 +190,6 @@ plt.show()
 # ## Where it ran
 
 # %% tags=["remove-input"]
-pd.Series(record.environment.model_dump(), name="value").rename_axis("environment").to_frame()
+pd.Series(record.environment.model_dump(), name="value").rename_axis(
+    "environment"
+).to_frame()
