@@ -145,7 +145,7 @@ show(
             shown,
             None,
             shown,
-            normalisation=(imagenet.MEAN, imagenet.STD),
+            normalization=(imagenet.MEAN, imagenet.STD),
         )
     )
 )

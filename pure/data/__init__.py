@@ -105,7 +105,7 @@ def load(name: str, root: str | Path | None = None, **options: Any) -> Splits:
     """A data set by name.
 
     Where the root is a folder that can be written to, the division is written down in its folder ``splits``: the rows
-    of each part, the statistics for normalisation, a hash over the content.  The next load takes the statistics from
+    of each part, the statistics for normalization, a hash over the content.  The next load takes the statistics from
     there, and refuses another content; synthetic images that newer code has made are written down again.  The root
     of an ``image-folder`` is the tree itself, so its ``splits`` lie beside ``train``, and move with the images.
 
@@ -158,7 +158,7 @@ def _written_down(splits: Splits, root: Path, path: Path) -> Splits:
     written = read_split(path) if path.is_file() else None
     remade = splits.synthetic and written is not None and written.fingerprint != splits.fingerprint  # by other code
     if written is not None and not remade:
-        return dataclasses.replace(written.check(splits), normalisation=(written.mean, written.std))
+        return dataclasses.replace(written.check(splits), normalization=(written.mean, written.std))
     if root.is_dir():  # else the set needs no folder, and gets none for this
         with contextlib.suppress(OSError):  # a read-only root: the fingerprint in each record is proof enough
             splits.write(path)

@@ -1,16 +1,16 @@
 """Augmentations as text, so that they are data in a recipe: ``"pad-crop(4)+flip"``.
 
-Each is there twice, with the same distribution: as operations on a whole batch of uint8 images, on any device, and as
-a transform of torchvision for one image.  The random numbers are drawn apart from their use and on the CPU, so that
-they are the same on every device and a batch can be cut into parts.
+Each is an operation on a batch of images on any device; a worker's single image is a batch of one.  The random numbers
+are drawn apart from their use and on the CPU, so that they are the same on every device and a batch can be cut into
+parts.
 
 =====================  ==========================================================================================
 ``none``               the image as it is
 ``shift(p)``           moved by up to ``p`` pixels along each axis, the border filled with the image's edge
 ``pad-crop(p)``        the same with black borders: padded by ``p`` pixels, a window of the old size cut out (He et
                        al., 2016, section 4.2).  Black is grey level 0 of the raw image, as torchvision's
-                       ``RandomCrop(padding=p)`` before the normalisation has it, and most published trainings; one
-                       that pads behind the normalisation fills with the mean colour instead
+                       ``RandomCrop(padding=p)`` before normalization has it, and most published trainings; one that
+                       pads after normalization fills with the mean colour instead
 ``flip``               mirrored left to right, every second image
 ``resized-crop(s)``    a window of 8 to 100 % of the area and an aspect ratio of 3/4 to 4/3, resized to ``s x s``:
                        torchvision's ``RandomResizedCrop`` with its fallback to the centre after ten tries
@@ -37,7 +37,6 @@ from typing import ClassVar, Protocol
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional as TF
 
 from pure.wording import did_you_mean
@@ -48,7 +47,7 @@ Parameters = tuple[Tensor, ...]
 """What was drawn: for each step a tensor whose first dimension is that of the batch."""
 
 Transform = Callable[[Tensor], Tensor]
-"""A transform of torchvision for one image ``(C, H, W)``, or a function that ends in one."""
+"""From an image ``(C, H, W)`` to another."""
 
 
 class _Step(Protocol):
@@ -64,10 +63,6 @@ class _Step(Protocol):
 
     def apply(self, images: Tensor, parameters: Tensor) -> Tensor:
         """The operation on images ``(n, C, H, W)``, uint8 or float32, and parameters on their device."""
-        ...
-
-    def transform(self) -> Transform:
-        """The operation for one image ``(C, H, W)``, which draws from torch's default generator."""
         ...
 
 
@@ -128,9 +123,17 @@ class Augmentation:
         return images
 
     def transform(self) -> Transform:
-        """The same for one image ``(C, H, W)``, drawn from torch's default generator when it is called."""
-        chain: Transform = v2.Compose([step.transform() for step in self.steps] or [v2.Identity()])
-        return chain
+        """The same for one image ``(C, H, W)``, drawn from torch's default generator when it is called.
+
+        It can be sent to worker processes, and raises ValueError for an image that is too small.
+        """
+        return functools.partial(_augment_one, self)
+
+
+def _augment_one(augmentation: Augmentation, image: Tensor) -> Tensor:
+    channels, height, width = image.shape
+    drawn = augmentation.draw(1, (channels, height, width), torch.default_generator)
+    return augmentation.apply(image.unsqueeze(0), drawn)[0]
 
 
 def parse(text: str) -> Augmentation:
@@ -220,11 +223,8 @@ class _Shift:
         p = self.padding
         above, below = images[:, :, :1].expand(-1, -1, p, -1), images[:, :, -1:].expand(-1, -1, p, -1)
         images = torch.cat((above, images, below), 2)
-        before, behind = images[..., :1].expand(-1, -1, -1, p), images[..., -1:].expand(-1, -1, -1, p)
-        return torch.cat((before, images, behind), 3)
-
-    def transform(self) -> Transform:
-        return functools.partial(_crop_to_own_size, padding=self.padding, mode=self.mode)
+        before, after = images[..., :1].expand(-1, -1, -1, p), images[..., -1:].expand(-1, -1, -1, p)
+        return torch.cat((before, images, after), 3)
 
 
 @dataclass(frozen=True)
@@ -235,19 +235,6 @@ class _PadCrop(_Shift):
 
     def _pad(self, images: Tensor) -> Tensor:
         return F.pad(images, (self.padding,) * 4)
-
-
-def _crop_to_own_size(image: Tensor, padding: int, mode: str) -> Tensor:
-    """Torchvision's ``RandomCrop(size, padding)`` where the size is the image's own."""
-    height, width = TF.get_size(image)
-    return _random_crop(height, width, padding, mode)(image)
-
-
-@functools.lru_cache(maxsize=64)
-def _random_crop(height: int, width: int, padding: int, mode: str) -> Transform:
-    """Kept: making one takes longer than using it."""
-    crop: Transform = v2.RandomCrop((height, width), padding=padding, padding_mode=mode)
-    return crop
 
 
 # Mirror
@@ -269,10 +256,6 @@ class _Flip:
         both = torch.cat((images, images.flip(3)))
         # A choice of whole images, four times as fast as one for each pixel.
         return both.index_select(0, torch.arange(n, device=images.device) + n * parameters.flatten())
-
-    def transform(self) -> Transform:
-        flip: Transform = v2.RandomHorizontalFlip(0.5)
-        return flip
 
 
 # Other sizes
@@ -325,10 +308,6 @@ class _ResizedCrop:
             )
         return resize_windows(images, parameters, self.edge)
 
-    def transform(self) -> Transform:
-        crop: Transform = v2.RandomResizedCrop(self.edge, self.scale, self.ratio, antialias=True)
-        return crop
-
 
 def resize_windows(images: Tensor, windows: Tensor, edge: int) -> Tensor:
     """Resize a window of each image to ``edge x edge``, bilinear and antialiased: rows and columns are weighted means.
@@ -380,10 +359,6 @@ class _Resize:
         resized: Tensor = TF.resize(images, [self.edge], antialias=True)
         return resized
 
-    def transform(self) -> Transform:
-        resize: Transform = v2.Resize(self.edge, antialias=True)
-        return resize
-
 
 @dataclass(frozen=True)
 class _ScaleCrop:
@@ -409,13 +384,6 @@ class _ScaleCrop:
             resized = TF.resize(image, [length], antialias=True)
             windows.append(resized[:, top : top + self.edge, left : left + self.edge])
         return torch.stack(windows)
-
-    def transform(self) -> Transform:
-        return self._cut
-
-    def _cut(self, image: Tensor) -> Tensor:
-        drawn = self.draw(1, image.shape[1], image.shape[2], torch.default_generator)
-        return self.apply(image.unsqueeze(0), drawn)[0]
 
 
 @dataclass(frozen=True)
@@ -444,9 +412,6 @@ class _CenterCrop:
         middle: Tensor = TF.center_crop(images, [self.edge, self.edge])
         return middle
 
-    def transform(self) -> Transform:
-        return self.cut
-
 
 # Rotation
 
@@ -474,10 +439,6 @@ class _Rotate:
         grid = F.affine_grid(matrix, list(images.shape), align_corners=False)
         turned = F.grid_sample(images.float(), grid, mode="bilinear", padding_mode="zeros", align_corners=False)
         return turned if images.is_floating_point() else turned.round_().to(images.dtype)
-
-    def transform(self) -> Transform:
-        rotation: Transform = v2.RandomRotation(self.degrees, InterpolationMode.BILINEAR, fill=None)
-        return rotation
 
 
 _STEPS: dict[str, tuple[Callable[..., _Step], str]] = {

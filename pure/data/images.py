@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,7 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["ImageSet", "Images", "Joined", "Subset", "name_of", "read", "select", "sha256_of"]
+__all__ = ["ImageSet", "Images", "Joined", "Subset", "name_of", "read", "rows_in_chunks", "select", "sha256_of"]
+
+_CHUNK_BYTES = 64 * 2**20
 
 
 @runtime_checkable
@@ -53,6 +56,18 @@ def read(images: Images, rows: Tensor) -> Tensor:
     """
     at_once = getattr(images, "read", None)
     return at_once(rows) if at_once is not None else torch.stack([images[row][0] for row in rows.tolist()])
+
+
+def rows_in_chunks(images: Images, most: int | None = None) -> list[Tensor]:
+    """All rows in their order, cut so that the images of a piece take about 64 MB, whatever the size of the set.
+
+    Args:
+        images: a set whose images have one shape.
+        most: images in a piece, at most.
+    """
+    assert images.shape is not None
+    step = max(1, _CHUNK_BYTES // max(1, math.prod(images.shape)))
+    return list(torch.arange(len(images)).split(step if most is None else min(step, most)))
 
 
 def name_of(images: Images, row: int) -> str:
@@ -115,7 +130,7 @@ class ImageSet:
 
 
 class Joined:
-    """Several sets of images one behind the other, such as the originals and their augmented copies.
+    """Several sets of images one after the other, such as the originals and their augmented copies.
 
     Args:
         parts: at least one set.

@@ -1,8 +1,8 @@
 """Batches for training and evaluation, made on the device or by worker processes.
 
-The *device* loader keeps the whole set on the device as uint8 and augments, shuffles and normalises there by operations
+The *device* loader keeps the whole set on the device as uint8 and augments, shuffles and normalizes there by operations
 on whole batches, without workers.  The *workers* loader is for what does not fit, or has no common shape: processes
-read and augment single images by torchvision's transforms, and the device only normalises.
+read and augment single images, and the device only normalizes.
 
 Random numbers are counter-based.  The order of an epoch depends on ``(seed, epoch)`` only; the augmentation of a batch
 depends on ``(seed, epoch, batch)`` on the device, that of an image on ``(seed, epoch, row)`` in workers.  So a training
@@ -28,7 +28,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from pure.data.augment import Augmentation, parse
-from pure.data.images import Images, ImageSet, name_of, read
+from pure.data.images import Images, ImageSet, name_of, read, rows_in_chunks
 from pure.data.machine import memory, processors
 
 __all__ = ["DeviceLoader", "Loader", "WorkerLoader", "choose_kind", "make_loader"]
@@ -60,9 +60,8 @@ def make_loader(
     rank: int = 0,
     world_size: int = 1,
     micro_batches: int = 1,
-    drop_last: bool = False,
 ) -> Loader:
-    """A loader of normalised batches.
+    """A loader of normalized batches.
 
     Args:
         images: the set.
@@ -79,7 +78,6 @@ def make_loader(
         rank: number of this process, from 0.
         world_size: number of processes.
         micro_batches: each rank works off its share of a batch in so many parts.
-        drop_last: leave out the last batch if it is smaller than the others.
 
     Raises:
         ValueError: an empty set; a batch that ranks and micro-batches do not divide; statistics of another number of
@@ -90,7 +88,7 @@ def make_loader(
     if images.shape is not None:
         parsed.shape(images.shape)  # raises where the images are too small
     device = torch.device(device)
-    plan = _Plan(len(images), batch_size, shuffle, seed, rank, world_size, micro_batches, drop_last)
+    plan = _Plan(len(images), batch_size, shuffle, seed, rank, world_size, micro_batches)
     if kind == "auto":
         kind = choose_kind(images, device)
     if kind == "device":
@@ -143,7 +141,6 @@ class _Plan:
         rank: int,
         world_size: int,
         micro_batches: int,
-        drop_last: bool,
     ) -> None:
         if images == 0 or batch_size < 1:
             raise ValueError(f"expected images and a batch size of at least 1, got {images} and {batch_size}")
@@ -156,24 +153,28 @@ class _Plan:
                 f"multiple of {max(1, self.parts)}"
             )
         full, rest = divmod(images, batch_size)
-        self.batches = full + (rest > 0 and not drop_last)
-        if self.batches == 0:
-            raise ValueError(f"no batch is left: {images} images are fewer than batch size {batch_size}, and drop_last")
-        if shuffle and not drop_last and 0 < rest < self.parts:
+        self.batches = full + (rest > 0)
+        if shuffle and 0 < rest < self.parts:
             raise ValueError(
                 f"the last batch of {rest} of {images} images cannot be cut into {self.parts} parts ({world_size} "
-                f"ranks x {micro_batches} micro-batches); set drop_last, or take another batch size than {batch_size}"
+                f"ranks x {micro_batches} micro-batches); take another batch size than {batch_size}, or fewer parts"
             )
         self.images, self.batch_size, self.shuffle, self.seed = images, batch_size, shuffle, seed
         self.rank, self.world_size, self.micro_batches = rank, world_size, micro_batches
         self.epoch = self.first_batch = 0
+        self._next = (0, 0)
 
     def set_epoch(self, epoch: int, first_batch: int) -> None:
         if epoch < 0 or not 0 <= first_batch <= self.batches:
             raise ValueError(
                 f"expected an epoch from 0 and a first batch from 0 to {self.batches}, got {epoch} and {first_batch}"
             )
-        self.epoch, self.first_batch = epoch, first_batch
+        self._next = (epoch, first_batch)
+
+    def begin(self) -> None:
+        """Begin the epoch that was chosen, or the one after the last that was begun."""
+        self.epoch, self.first_batch = self._next
+        self._next = (self.epoch + 1, 0)
 
     def order(self) -> Tensor:
         """Rows of the set in the order of this epoch, ``(N,)``, int64, on the CPU."""
@@ -208,9 +209,10 @@ class _Plan:
 
 
 class Loader(ABC):
-    """Iterates over the micro-batches of an epoch: images ``(b, C, H, W)``, float32, normalised, and labels ``(b,)``.
+    """Iterates over the micro-batches of an epoch: images ``(b, C, H, W)``, float32, normalized, and labels ``(b,)``.
 
-    It gives the same epoch until :meth:`set_epoch` names another.  Made by :func:`make_loader`.
+    Each iteration is the next epoch, from 0 on, in another order if it shuffles; :meth:`set_epoch` chooses one.
+    Made by :func:`make_loader`.
 
     Attributes:
         kind: ``"device"`` or ``"workers"``.
@@ -235,7 +237,7 @@ class Loader(ABC):
         self._plan = plan
 
     def set_epoch(self, epoch: int, first_batch: int = 0) -> None:
-        """Choose the epoch that is iterated over, and the batch to begin with.
+        """Choose the epoch of the next iteration, and the batch to begin it with; later iterations go on from there.
 
         Args:
             epoch: from 0.
@@ -254,7 +256,7 @@ class Loader(ABC):
     @abstractmethod
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]: ...
 
-    def _normalise(self, images: Tensor) -> Tensor:
+    def _normalize(self, images: Tensor) -> Tensor:
         return images.to(torch.float32, copy=True).sub_(self.mean).div_(self.std)
 
 
@@ -284,6 +286,7 @@ class DeviceLoader(Loader):
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         plan = self._plan
+        plan.begin()
         channels, height, width = self.images.shape[1:]
         order = plan.order().to(self.device) if plan.shuffle else None
         seed, epoch = plan.seed, plan.epoch
@@ -300,7 +303,7 @@ class DeviceLoader(Loader):
                     parameters = self.augmentation.draw(rows.stop - rows.start, (channels, height, width), generator)
                     drawn = batch
                 images = self.augmentation.apply(images, tuple(values[share] for values in parameters))
-            yield self._normalise(images), labels
+            yield self._normalize(images), labels
 
 
 class WorkerLoader(Loader):
@@ -323,11 +326,12 @@ class WorkerLoader(Loader):
         self._loader = self._make_loader()
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        self._plan.begin()
         try:
             for batch in self._loader:
                 images, labels = _or_raise(batch)
                 images = images.to(self.device, non_blocking=True)
-                yield self._normalise(images), labels.to(self.device, non_blocking=True)
+                yield self._normalize(images), labels.to(self.device, non_blocking=True)
         except Exception:
             self._loader = self._make_loader()  # ends the workers now, not when the traceback is forgotten
             raise
@@ -427,7 +431,7 @@ def _or_raise(batch: tuple[Tensor, Tensor] | str) -> tuple[Tensor, Tensor]:
 
 def _read_all(images: Images, workers: int) -> Tensor:
     """All images in one tensor ``(N, C, H, W)``, uint8, on the CPU; many are read by workers."""
-    requests = [(0, rows) for rows in torch.arange(len(images)).split(_READ_AT_ONCE)]
+    requests = [(0, rows) for rows in rows_in_chunks(images, _READ_AT_ONCE)]
     loader: DataLoader[Any] = DataLoader(
         _Batches(images, parse("none"), 0),
         batch_size=None,

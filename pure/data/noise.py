@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pure.data.images import Images, ImageSet, name_of, read
+from pure.data.images import Images, ImageSet, name_of, read, rows_in_chunks
 from pure.data.machine import processors
 
 __all__ = ["Drop", "drop_curve", "moments", "poisson", "relative_drop"]
@@ -60,7 +60,7 @@ def poisson(images: Images, scale: float = 1.0, seed: int = 0, white: int = 255)
         noisy[row] = torch.from_numpy(np.minimum(photons / scale, white))
 
     with ThreadPoolExecutor(processors()) as pool:
-        for rows in torch.arange(len(images)).split(_READ_AT_ONCE):
+        for rows in rows_in_chunks(images, _READ_AT_ONCE):
             deque(pool.map(draw, rows.tolist(), read(images, rows)), maxlen=0)  # raises what a thread raised
     return ImageSet(noisy, images.labels)
 
@@ -140,7 +140,7 @@ def drop_curve(
     Args:
         measure: gives the accuracy on a set of images, for example of a trained network.
         images: the set without noise, measured once.
-        scales: photons for a grey level; each draws the noise anew with the same seed.
+        scales: photons for a grey level; each draws the noise again with the same seed.
         seed: fixes the noise.
         white: the highest grey level.
 

@@ -1,7 +1,7 @@
 """How labelled images are divided into training, validation and test set, and the proof of which they were.
 
-A division is *written down*: the rows of each part, a hash over the content, and the statistics for normalisation.  A
-later run divides by the written rows and is refused if the images are others.
+A division is *written down*: the rows of each part, a hash over the content, and the statistics for normalization.  A
+later run is refused if the division or the images are others.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,22 +21,18 @@ from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 from torch import Tensor
 
-from pure.data.images import Images, ImageSet, read, select, sha256_of
+from pure.data.images import Images, ImageSet, read, rows_in_chunks, sha256_of
 from pure.data.storage.files import write_atomically
 from pure.wording import some
 
 __all__ = [
     "SplitFile",
     "Splits",
-    "divide",
     "grouped_split",
     "holdout",
     "read_split",
     "stratified_split",
 ]
-
-_CHUNK_BYTES = 64 * 2**20
-"""Images are hashed and summed up in chunks of about this size, whatever the size of the set."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +42,12 @@ class Splits:
     Attributes:
         name: the data set and its variant.
         classes: names of the classes, in the order of the labels.
-        train: what the weights are fitted to, and what the statistics for normalisation are computed on.
+        train: what the weights are fitted to, and what the statistics for normalization are computed on.
         validation: what a schedule or a selection may look at; None if nothing is held out.
         test: what is looked at once, at the end.
         white: the highest grey level.
         rows: of each part, the rows of the source in the order used; None if the data set comes divided.
-        normalisation: fixed mean and standard deviation, ``(C,)`` each in grey levels, where they are not to be
+        normalization: fixed mean and standard deviation, ``(C,)`` each in grey levels, where they are not to be
             computed on the training set.
         synthetic: whether the images are simulated.
     """
@@ -64,7 +59,7 @@ class Splits:
     test: Images
     white: int = 255
     rows: Mapping[str, Tensor] | None = None
-    normalisation: tuple[Tensor, Tensor] | None = None
+    normalization: tuple[Tensor, Tensor] | None = None
     synthetic: bool = False
 
     @property
@@ -79,8 +74,8 @@ class Splits:
 
         The set is read in chunks; the sums of uint8 images are exact.
         """
-        if self.normalisation is not None:
-            return self.normalisation
+        if self.normalization is not None:
+            return self.normalization
         pixels = 0
         total, squares = torch.zeros(2, self.train[0][0].shape[0], dtype=torch.float64)  # whole numbers up to 2**53
         levels = torch.arange(256)
@@ -187,40 +182,6 @@ def read_split(path: Path | str) -> SplitFile:
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is no written split ({error}); move it elsewhere to divide again") from None
-
-
-def divide(source: Images, split: SplitFile, classes: Sequence[str], **options: Any) -> Splits:
-    """Divide a source again as it was divided when the split was written.
-
-    Args:
-        source: all images, in the order that the rows refer to.
-        split: the written split.
-        classes: names of the classes.
-        **options: further fields of :class:`Splits`, such as ``white``.
-
-    Returns:
-        The splits; their statistics are the written ones.
-
-    Raises:
-        ValueError: the split names no rows, or the source is another.
-    """
-    if split.rows is None:
-        raise ValueError(f"{split.path} names no rows: data set {split.name!r} comes divided")
-    last = max(int(rows.max()) for rows in split.rows.values() if len(rows))
-    if last >= len(source):
-        raise ValueError(f"{split.path} divides more than {last:,} images, the source has {len(source):,}: another one")
-    parts = {name: select(source, rows) for name, rows in split.rows.items()}
-    splits = Splits(
-        split.name,
-        tuple(classes),
-        parts["train"],
-        parts.get("validation"),
-        parts["test"],
-        rows=split.rows,
-        normalisation=(split.mean, split.std),
-        **options,
-    )
-    return split.check(splits)
 
 
 def stratified_split(
@@ -386,6 +347,5 @@ def _chunks(images: Images) -> Iterator[Tensor]:
         for row in range(len(images)):
             yield images[row][0].unsqueeze(0)
         return
-    step = max(1, _CHUNK_BYTES // int(np.prod(images.shape)))
-    for rows in torch.arange(len(images)).split(step):
+    for rows in rows_in_chunks(images):
         yield images.images[rows[0] : rows[-1] + 1] if isinstance(images, ImageSet) else read(images, rows)

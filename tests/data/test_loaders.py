@@ -119,17 +119,6 @@ def test_each_image_once_an_epoch_and_a_smaller_last_batch(kind: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_drop_last_leaves_out_the_smaller_batch(kind: Any) -> None:
-    loader = plain(numbered(10), 4, shuffle=True, kind=kind, drop_last=True)
-    assert [len(labels) for labels in labels_of(loader)] == [4, 4]
-    assert len(loader) == loader.batches == 2
-    assert len(plain(numbered(8), 4, kind=kind, drop_last=True)) == 2
-    evaluation = plain(numbered(10), 4, kind=kind, drop_last=True)
-    assert labels_of(evaluation) == [[0, 1, 2, 3], [4, 5, 6, 7]]
-    assert len(evaluation) == 2
-
-
-@pytest.mark.parametrize("kind", KINDS)
 def test_order_of_the_set_without_shuffling(kind: Any) -> None:
     loader = plain(numbered(5), 2, kind=kind, augmentation="shift(1)")
     for epoch in (0, 7):
@@ -151,10 +140,20 @@ def test_the_order_depends_on_seed_and_epoch_alone() -> None:
     assert order(3, 5, "device") != first
 
 
-def test_the_same_epoch_until_another_is_named() -> None:
-    loader = plain(coloured(20), 8, shuffle=True, augmentation="pad-crop(2)+flip")
-    loader.set_epoch(4)
-    assert_same(list(loader), list(loader))
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_iteration_is_the_next_epoch(kind: Any) -> None:
+    def epoch(number: int) -> list[tuple[Tensor, Tensor]]:
+        loader = plain(coloured(20), 8, shuffle=True, kind=kind, augmentation="pad-crop(2)+flip")
+        loader.set_epoch(number)
+        return list(loader)
+
+    loader = plain(coloured(20), 8, shuffle=True, kind=kind, augmentation="pad-crop(2)+flip")
+    for number in range(2):
+        assert_same(list(loader), epoch(number))
+    loader.set_epoch(7, first_batch=1)  # as a resumed training does
+    assert_same(list(loader), epoch(7)[1:])
+    assert_same(list(loader), epoch(8))
+    assert labels_of(loader) != [labels.tolist() for _, labels in epoch(8)]
 
 
 def test_the_numbers_drawn_are_the_same_in_every_release() -> None:
@@ -222,7 +221,7 @@ def test_an_image_is_augmented_by_its_own_counter_whatever_its_batch() -> None:
     assert torch.equal(by_row(4), by_row(7))
 
 
-def test_the_transform_is_torchvisions_after_the_seed_of_the_image() -> None:
+def test_an_image_is_augmented_after_its_own_seed() -> None:
     images = coloured(6)
     transform = parse("pad-crop(2)+flip").transform()
     loader = plain(images, 6, kind="workers", seed=8, augmentation="pad-crop(2)+flip")
@@ -335,10 +334,9 @@ def test_in_an_evaluation_every_image_is_on_one_rank_once(
         ({"batch_size": 8, "world_size": 2, "rank": 2}, "a rank from 0 to world_size - 1, got rank 2 of 2"),
         ({"batch_size": 8, "rank": -1}, "got rank -1 of 1"),
         ({"batch_size": 0}, "a batch size of at least 1, got 33 and 0"),
-        ({"batch_size": 64, "drop_last": True}, "33 images are fewer than batch size 64, and drop_last"),
         (
             {"batch_size": 8, "shuffle": True, "micro_batches": 2},
-            "the last batch of 1 of 33 images cannot be cut into 2 parts (1 ranks x 2 micro-batches); set drop_last",
+            "the last batch of 1 of 33 images cannot be cut into 2 parts (1 ranks x 2 micro-batches); take another",
         ),
         ({"batch_size": 8, "workers": -1}, "a number of workers from 0, got -1"),
         ({"batch_size": 8, "kind": "gpu"}, "unknown kind of loader 'gpu'; known are auto, device, workers"),
@@ -365,7 +363,7 @@ def test_an_empty_set_is_refused() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_batches_are_normalised_channel_by_channel(kind: Any) -> None:
+def test_batches_are_normalized_channel_by_channel(kind: Any) -> None:
     images = torch.tensor([[[[0, 8]], [[5, 7]], [[3, 3]]]], dtype=torch.uint8)  # (1, 3, 1, 2), the last one constant
     statistics = torch.tensor([4.0, 6.0, 3.0]), torch.tensor([2.0, 0.5, 0.0])
     loader = make_loader(ImageSet(images, torch.tensor([0])), statistics, 1, "cpu", kind=kind, workers=0)
@@ -376,7 +374,7 @@ def test_batches_are_normalised_channel_by_channel(kind: Any) -> None:
         assert batch.tolist() == [[[[-2.0, 2.0]], [[-2.0, 2.0]], [[0.0, 0.0]]]]
 
 
-def test_normalised_training_set_has_mean_0_and_deviation_1() -> None:
+def test_normalized_training_set_has_mean_0_and_deviation_1() -> None:
     digits = data.digits()
     pixels = torch.cat([images for images, _ in make_loader(digits.train, digits.statistics, 100, CPU)]).double()
     assert float(pixels.mean()) == pytest.approx(0, abs=1e-6)
@@ -515,9 +513,9 @@ def test_a_fault_of_the_code_keeps_its_kind() -> None:
 def test_the_choice_goes_by_shape_and_size(monkeypatch: pytest.MonkeyPatch) -> None:
     images = coloured(100)  # 43,200 bytes
     lazy = Lazy(list(images.images))
-    monkeypatch.setattr(loaders, "_memory", lambda: 4 * 43_200)
+    monkeypatch.setattr(loaders, "memory", lambda: 4 * 43_200)
     assert choose_kind(lazy, CPU) == "device"
-    monkeypatch.setattr(loaders, "_memory", lambda: 4 * 43_200 - 4)
+    monkeypatch.setattr(loaders, "memory", lambda: 4 * 43_200 - 4)
     assert choose_kind(lazy, CPU) == "workers"
     assert choose_kind(images, CPU) == "device"  # it is in memory already
     assert choose_kind(mixed(), CPU) == "workers"
@@ -530,7 +528,7 @@ def test_the_choice_goes_by_shape_and_size(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_the_choice_can_be_forced(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loaders, "_memory", lambda: 0)
+    monkeypatch.setattr(loaders, "memory", lambda: 0)
     lazy = Lazy(list(coloured(4).images))
     assert [plain(lazy, 2, kind=kind).kind for kind in ("auto", "device", "workers")] == [
         "workers",

@@ -32,7 +32,7 @@ def test_documented_counts_make_a_division_without_pixels() -> None:
 
 
 def test_notice_names_the_command_or_the_way_by_hand() -> None:
-    assert "python -m pure.data cifar10 --root DIR --download" in data_pages.notice("cifar10", "nothing")
+    assert "python -m pure.data cifar10 --data DIR --download" in data_pages.notice("cifar10", "nothing")
     notice = data_pages.notice("imagenet", "<b>")
     assert "--download" not in notice
     assert "ask for access" in notice

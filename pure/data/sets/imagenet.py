@@ -44,7 +44,7 @@ def imagenet(
     """ILSVRC 2012: ``train/<wnid>/*.JPEG`` and ``val/<wnid>/*.JPEG``, read when they are asked for.
 
     The published validation set is the test set here, since its accuracy is what is reported and it must not choose
-    anything; the published test set has no labels.  Images are normalised by the published statistics.
+    anything; the published test set has no labels.  Images are normalized by the published statistics.
 
     Args:
         root: the folder that holds ``train`` and ``val``, or one above it; by default
@@ -73,7 +73,7 @@ def imagenet(
         unreadable=unreadable,
         size=None,
         progress=progress,
-        normalisation=(MEAN, STD),
+        normalization=(MEAN, STD),
     )
 
 
