@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -19,10 +19,18 @@ from pure.data.splits import Splits
 from pure.data.storage.folders import FolderImages, require_readable
 from pure.data.storage.root import data_root, missing
 
-__all__ = ["CLASSES", "KaggleImages", "clean_class", "divide_by_hash", "gz2", "verify"]
+__all__ = ["CLASSES", "COUNTS", "KaggleImages", "clean_class", "divide_by_hash", "gz2", "verify"]
 
-CLASSES = ("edge_on", "smooth_cigar", "smooth_in_between", "smooth_round", "spiral")
-"""In alphabetical order, as the folders of a tree."""
+COUNTS: Mapping[str, int] = {
+    "edge_on": 3903,
+    "smooth_cigar": 579,
+    "smooth_in_between": 8069,
+    "smooth_round": 8436,
+    "spiral": 7806,
+}
+"""The classes in alphabetical order, as the folders of a tree, and how many galaxies of Kaggle's table are in each."""
+
+CLASSES = tuple(COUNTS)
 
 COLUMNS = ("Class1.1", "Class1.2", "Class2.1", "Class2.2", "Class4.1", "Class7.1", "Class7.2", "Class7.3")
 """Those of Kaggle's votes that decide (smooth, features or disc; edge-on, not; spiral; round, between, cigar)."""

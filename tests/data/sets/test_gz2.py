@@ -11,8 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from pure.data import load
-from pure.data.sets.gz2 import CLASSES, COLUMNS, clean_class, gz2, verify
+from pure.data import describe, load
+from pure.data.sets.gz2 import CLASSES, COLUMNS, COUNTS, clean_class, gz2, verify
 from pure.data.storage.folders import UnreadableImageError
 
 
@@ -130,3 +130,8 @@ def test_what_is_missing_or_wrong_is_named(tmp_path: Path) -> None:
     table.write_text(text.replace("Class7.3", "Class73"))
     with pytest.raises(ValueError, match=r"lacks Class7.3; it holds GalaxyID, Class1.1.*: it is not the vote table"):
         gz2(tmp_path)
+
+
+def test_documented_counts_are_those_of_the_catalogue() -> None:
+    assert sum(COUNTS.values()) == describe("gz2").images
+    assert tuple(sorted(COUNTS)) == CLASSES
