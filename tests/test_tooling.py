@@ -64,6 +64,16 @@ def tracked_files() -> list[Path]:
     return [path for path in files if path.is_file()]
 
 
+def required(extra: str) -> Iterator[Requirement]:
+    """What an extra requires, that of the extras of this project which it names included."""
+    for requirement in map(Requirement, EXTRAS[extra]):
+        if canonicalize_name(requirement.name) == PROJECT["name"]:
+            for other in requirement.extras:
+                yield from required(other)
+        else:
+            yield requirement
+
+
 @pytest.mark.parametrize("python", PYTHONS)
 @pytest.mark.parametrize("platform", [LINUX, MACOS], ids=["linux", "macos"])
 def test_the_lock_pins_every_dependency_once_within_its_bounds(platform: dict[str, str], python: str) -> None:
@@ -72,8 +82,8 @@ def test_the_lock_pins_every_dependency_once_within_its_bounds(platform: dict[st
     names = [canonicalize_name(requirement.name) for requirement in locked(environment)]
     assert len(names) == len(set(names)), "two versions of one package in the same environment"
     versions = dict(zip(names, map(pinned_version, locked(environment)), strict=True))
-    for text in [*PROJECT["dependencies"], *(text for extra in EXTRAS.values() for text in extra)]:
-        wanted = Requirement(text)
+    for wanted in [*map(Requirement, PROJECT["dependencies"]), *(each for extra in EXTRAS for each in required(extra))]:
+        text = str(wanted)
         version = versions.get(canonicalize_name(wanted.name))
         assert version is not None, f"{text} is not in requirements.lock: run `make lock`"
         assert wanted.specifier.contains(version, prereleases=True), f"{text}, locked is {version}: run `make lock`"
@@ -108,16 +118,18 @@ def imported_packages(path: Path) -> set[str]:
 
 
 def test_the_package_declares_what_it_imports() -> None:
-    """A plain installation has what networks and training need; extras bring the rest."""
+    """A plain installation has what units and networks need; extras bring the rest."""
     distributions = packages_distributions()
     base = {canonicalize_name(Requirement(text).name) for text in PROJECT["dependencies"]}
+    plain = {"nn", "models", "version", "extras", "fingerprint", "__init__"}
     extra_of = {"timm": "timm", **dict.fromkeys(["synthetic_galaxies", "sky", "shapes"], "galaxies")}
     files = sorted((ROOT / "pure").rglob("*.py"))
     assert files
     for path in files:
-        name = "book" if path.parent.name == "report" else extra_of.get(path.stem)
-        extra = EXTRAS[name] if name else []
-        declared = base | {canonicalize_name(Requirement(text).name) for text in extra}
+        wing = path.relative_to(ROOT / "pure").parts[0].removesuffix(".py")
+        extras = [extra_of[path.stem]] if path.stem in extra_of else []
+        extras += [] if wing in plain else ["report" if wing == "report" else "train"]
+        declared = base | {canonicalize_name(each.name) for extra in extras for each in required(extra)}
         for name in imported_packages(path) - sys.stdlib_module_names - {"pure", "triton"}:  # PyTorch brings Triton
             assert {canonicalize_name(each) for each in distributions[name]} & declared, f"{path.name} imports {name}"
 
