@@ -2,7 +2,7 @@
 
 ::
 
-    python benchmarks/execution.py --out results/benchmarks/execution-cpu.json
+    python benchmarks/execution.py --out results/execution/cpu.json
 
 ``pure.execution`` decides by this record what ``auto`` stands for.  Each workload is a recipe's: its network, its
 batch, its images.  What compiling costs is the time of the first calls less what these calls take afterwards: of a

@@ -1,6 +1,7 @@
 """How a training is executed: memory format, compilation, loader, parts of a batch.  What it computes is the recipe's.
 
-``auto`` stands for what was measured fastest (``benchmarks/execution.py``).  It is decided by a rule and not by timing
+``auto`` stands for what was measured fastest (``results/execution/cpu.json``, by
+``benchmarks/execution.py``).  It is decided by a rule and not by timing
 at the start, so that a run repeats; the record holds what was decided.
 """
 
@@ -17,16 +18,12 @@ from pure.recipes import faults, nearest_field
 
 __all__ = ["Execution", "get_execution"]
 
-_CHANNELS_LAST_PIXELS = 1024
-"""Pixels of an image from which ``channels_last`` is the faster format on a CPU: on 32 x 32, PURe20 trains 286 images/s
-instead of 216 in it, and ResNet20 336 instead of 241 (two cores)."""
+_COMPILED_IMAGES = 500_000
+"""Images that a training of product units shows, all epochs together, from which compiling pays for itself on a CPU.
 
-_COMPILED_PIXELS = 200_000_000
-"""Pixels that a training shows, all epochs together, from which compiling pays for itself on a CPU.
-
-Cost and gain both grow with the number of layers, so that pixels alone decide.  On top of ``channels_last``, PURe20
-trains 337 images/s of 32 x 32 instead of 286: half a millisecond an image, 100 s in 200,000 images, which is about what
-the four graphs of a run take to compile."""
+On top of ``channels_last`` it saves PURe20 0.43 ms of each image of 32 x 32 and 0.11 ms of each of 8 x 8, and the four
+graphs of a run take 227 s and 51 s to compile: as much as is saved in 527,000 and 465,000 images.  ResNet20 is slower
+compiled than in ``channels_last`` alone.  (All of it on one busy core, see the record.)"""
 
 
 class Execution(BaseModel):
@@ -53,18 +50,21 @@ class Execution(BaseModel):
     micro_batches: PositiveInt = 1
     sync_batchnorm: bool = False
 
-    def resolved(self, device: str, pixels: int, images: int) -> Execution:
-        """With ``channels_last`` and ``compile`` decided.  On a GPU, where neither is measured yet, ``auto`` is no.
+    def resolved(self, device: str, images: int, has_units: bool) -> Execution:
+        """With ``channels_last`` and ``compile`` decided.
+
+        On a CPU, ``channels_last`` was the faster format for each network and size of images that was measured, 8 x 8
+        to 64 x 64.  On a GPU, where neither was measured yet, ``auto`` is no.
 
         Args:
             device: type of the device, ``"cpu"`` or ``"cuda"``.
-            pixels: of an image as the network sees it.
             images: that are trained on, over all epochs.
+            has_units: whether the network has product units, whose many small operations a compiler joins.
         """
         on_cpu = device == "cpu"
         chosen = {
-            "channels_last": on_cpu and pixels >= _CHANNELS_LAST_PIXELS,
-            "compile": on_cpu and pixels * images >= _COMPILED_PIXELS and _has_compiler(),
+            "channels_last": on_cpu,
+            "compile": on_cpu and has_units and images >= _COMPILED_IMAGES and _has_compiler(),
         }
         return self.model_copy(update={name: value for name, value in chosen.items() if getattr(self, name) == "auto"})
 

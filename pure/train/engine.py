@@ -31,7 +31,7 @@ from pure.records import Divergence, Epoch, Evaluation, Score
 from pure.train import speed
 from pure.train.distributed import Group, part_momentum
 from pure.train.evaluate import evaluate, measure, pack
-from pure.train.monitor import NonFinite, first_nonfinite, gradient_norm, is_absurd, observe_units
+from pure.train.monitor import UNITS, NonFinite, first_nonfinite, gradient_norm, is_absurd, observe_units
 from pure.train.schedule import learning_rate, requires_validation, selected_epoch
 
 __all__ = ["Diverged", "Engine", "parameter_groups", "require_validation"]
@@ -111,8 +111,8 @@ class Engine:
             micro_batches=execution.micro_batches,
         )
         self.batches = self.loader.batches
-        height, width = self._observed().shape[-2:]
-        decided = execution.resolved(group.device.type, height * width, len(splits.train) * recipe.epochs)
+        has_units = any(isinstance(module, UNITS) for module in network.modules())
+        decided = execution.resolved(group.device.type, len(splits.train) * recipe.epochs, has_units)
         self.execution = decided.model_copy(update={"loader": self.loader.kind})
         self.network = speed.prepare(network, recipe, self.execution, group.device)
         self.model = group.wrap(self.network, execution.sync_batchnorm)

@@ -23,7 +23,7 @@ from pure.nn.functional import product_unit, product_unit2d
 from pure.nn.units import ProductUnit, ProductUnit2d
 from pure.records import Unit
 
-__all__ = ["ABSURD", "NonFinite", "first_nonfinite", "gradient_norm", "inner", "is_absurd", "observe_units"]
+__all__ = ["ABSURD", "UNITS", "NonFinite", "first_nonfinite", "gradient_norm", "inner", "is_absurd", "observe_units"]
 
 ABSURD = 10.0
 """A loss above so many times ``ln classes``, which guessing gives, is absurd: no sensible prediction is that sure of so
@@ -33,7 +33,7 @@ the images that they get wrong, and lagging statistics of batch normalisation we
 _SCALE = 2.0**20
 """Leaves room for exponents up to 7e8, and their last digits within 1e-9."""
 
-_UNITS = (ProductUnit, ProductUnit2d, ComplexProductUnit, ComplexProductUnit2d)  # the stabilised ones are among them
+UNITS = (ProductUnit, ProductUnit2d, ComplexProductUnit, ComplexProductUnit2d)  # the stabilised ones are among them
 
 Forward = Callable[[nn.Module, Tensor, Tensor], Tensor]
 """From a network, images and labels to the loss that is minimised."""
@@ -81,7 +81,7 @@ def observe_units(network: nn.Module, images: Tensor) -> dict[str, Unit]:
         By the unit's name in the network; values rounded to six significant digits.  Empty without product units.
     """
     network = inner(network)
-    units = {name: module for name, module in network.named_modules() if isinstance(module, _UNITS)}
+    units = {name: module for name, module in network.named_modules() if isinstance(module, UNITS)}
     exponents = {name: _exponents_of(unit) for name, unit in units.items()}
     found: dict[str, Unit] = {}
 
@@ -280,7 +280,7 @@ def _cause(layer: nn.Module, x: Any) -> str:
         return ""
     low, high = (float(value) for value in x.detach().aminmax())
     text = f"; inputs from {low:.6g} to {high:.6g}"
-    if isinstance(layer, _UNITS):
+    if isinstance(layer, UNITS):
         exponents = _exponents_of(layer)(x.detach())
         largest = math.log(torch.finfo(torch.float32).max)
         text += f", exponents from {float(exponents.min()):.6g} to {float(exponents.max()):.6g}"
