@@ -12,6 +12,7 @@ FLOORS = [
     "extras",
     "fingerprint",
     "wording",
+    "signals",
     "nn",
     "models",
     "data",

@@ -6,19 +6,22 @@ import itertools
 import statistics
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from pure.data import DeviceLoader, Splits, Subset
+from pure.data.protocols import Protocol
 from pure.recipes import Recipe, sources
 from pure.records import Epoch, Score
 from pure.train import speed
 from pure.train.engine import Engine
+from pure.train.evaluate import BATCH, read_at_once, shown_at_once
 from pure.train.schedule import learning_rate
 
-__all__ = ["kept_bytes", "overview"]
+__all__ = ["evaluation_bytes", "kept_bytes", "overview"]
 
 _STEPS = 6
 """Steps that are taken.  The first one, in which memory is taken and libraries choose algorithms, is not timed."""
@@ -78,6 +81,42 @@ def kept_bytes(engine: Engine) -> int:
     return sum(kept.values()) // len(images)
 
 
+def evaluation_bytes(engine: Engine) -> tuple[int, int]:
+    """Images of which an evaluation shows the views at once, and the bytes of images and widest maps that this takes.
+
+    Worked out from the largest view of a training image by any protocol of the recipe.
+    """
+    image = engine.splits.train[0][0]
+    found = []
+    for name in engine.recipe.protocols:
+        protocol = Protocol.parse(name)
+        view = max(protocol.views(image[None]), key=lambda each: each.shape[-2:].numel())[:1]
+        number = min(shown_at_once(view, protocol, BATCH), len(engine.splits.test))
+        shown = view.to(engine.group.device, torch.float32)
+        read = read_at_once(engine.splits.test, protocol, BATCH) * image.nbytes
+        found.append((number, number * (2 * shown.nbytes + _widest(engine, shown)) + read))
+    return max(found, key=lambda each: each[1])
+
+
+def _widest(engine: Engine, image: Tensor) -> int:
+    """Bytes of the inputs and outputs of the layer where they are most."""
+    sizes = [0]
+
+    def look(_: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        sizes.append(sum(each.nbytes for each in (*inputs, output) if isinstance(each, Tensor)))
+
+    leaves = [module for module in engine.network.modules() if not list(module.children())]
+    hooks = [module.register_forward_hook(look) for module in leaves]
+    engine.network.eval()
+    try:
+        with torch.no_grad(), torch.compiler.set_stance("force_eager"):
+            engine.network(image)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return max(sizes)
+
+
 def _recipe_lines(recipe: Recipe, model: str, overrides: Sequence[str]) -> list[str]:
     known = sources(recipe.name, model)
     lines = []
@@ -122,7 +161,8 @@ def _memory_lines(engine: Engine, kept: int) -> list[str]:
     recipe, device = engine.recipe, engine.group.device
     weights = sum(tensor.nbytes for tensor in engine.network.state_dict().values())
     trained = sum(parameter.nbytes for parameter in engine.network.parameters())
-    at_once = engine.group.part_size(recipe.batch_size, engine.execution.micro_batches)
+    cut = engine.group.world_size * engine.execution.micro_batches
+    at_once = -(-min(recipe.batch_size, len(engine.splits.train)) // cut)
     images = engine.loader.images.nbytes if isinstance(engine.loader, DeviceLoader) else 0
     selected = weights if recipe.selection != "last" else 0
     parts = {
@@ -134,6 +174,8 @@ def _memory_lines(engine: Engine, kept: int) -> list[str]:
     }
     lines = [f"{_size(size):>10}  {name}" for name, size in parts.items() if size]
     lines.append(f"{_size(sum(parts.values())):>10}  together, without the library's own and what passes by")
+    views, evaluating = evaluation_bytes(engine)
+    lines.append(f"{_size(evaluating):>10}  besides in an evaluation, about, for {views} images at once")
     if device.type == "cuda":
         lines.append(f"{_size(torch.cuda.max_memory_allocated(device)):>10}  taken at most in {_STEPS} steps")
     checkpoint = weights + trained + selected

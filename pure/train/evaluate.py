@@ -22,8 +22,13 @@ from pure.data.machine import processors
 from pure.data.protocols import PROTOCOLS, Protocol
 from pure.data.splits import Splits
 from pure.records import Evaluation, pack_classes
+from pure.signals import ignore_signals
 
-__all__ = ["Views", "evaluate", "measure", "pack", "predict"]
+__all__ = ["AT_ONCE", "BATCH", "Views", "evaluate", "measure", "pack", "predict", "read_at_once", "shown_at_once"]
+
+
+BATCH = 256
+"""Images that are evaluated at once, where they are not too large."""
 
 
 def evaluate(
@@ -33,7 +38,7 @@ def evaluate(
     protocol: Protocol | str = "whole",
     device: torch.device | str | None = None,
     *,
-    batch_size: int = 256,
+    batch_size: int = BATCH,
     dtype: torch.dtype | None = None,
     workers: int | None = None,
     progress: bool | None = None,
@@ -55,7 +60,7 @@ def evaluate(
         protocol: as above.
         device: where the network is and the scores are computed; by default where its parameters are.
         batch_size: images of the crop's (or the smallest) size that are shown at once; of larger ones fewer, in
-            proportion to their area.
+            proportion to their area, and never more than :data:`AT_ONCE` pixels.
         dtype: floating-point type of autocast, such as ``torch.bfloat16``; None computes in the network's own.
         workers: processes that read and resize; by default none for images in memory, else one for each processor.
         progress: whether to show a bar; by default only on a terminal.
@@ -85,9 +90,10 @@ def evaluate(
     std = torch.where(std > 0, std, 1.0)
     batches = DataLoader(
         Views(images, shown, protocol),
-        _read_at_once(protocol, batch_size),
+        read_at_once(images, protocol, batch_size),
         num_workers=_default_workers(images, len(shown)) if workers is None else workers,
         collate_fn=_as_it_is,
+        worker_init_fn=ignore_signals,
         pin_memory=device.type == "cuda",
     )
     autocast = torch.autocast(device.type, dtype) if dtype is not None else nullcontext()
@@ -118,9 +124,10 @@ def predict(network: nn.Module, splits: Splits, subset: Images, protocol: str = 
         protocol: how they are shown, as :mod:`pure.data.protocols` names it.
 
     Returns:
-        Scores ``(N, classes)``, on the CPU: logits, or logarithms of mean softmax outputs.
+        Logarithms of the predicted probabilities, ``(N, classes)``, float32, on the CPU: of the softmax of the logits,
+        or where a protocol shows several views of the mean of their softmax outputs.
     """
-    return evaluate(network, subset, splits.statistics, protocol, progress=False)
+    return evaluate(network, subset, splits.statistics, protocol, progress=False).log_softmax(1)
 
 
 Groups = list[tuple[Tensor, Tensor]]
@@ -133,7 +140,7 @@ def _scores(
     """Scores of a batch of ``number`` images, ``(number, classes)``, from all of their views."""
     total: Tensor | None = None
     for owners, views in groups:
-        at_once = _shown_at_once(views, protocol, batch_size)
+        at_once = shown_at_once(views, protocol, batch_size)
         for some, part in zip(owners.split(at_once), views.split(at_once), strict=True):
             pixels = (part.to(mean.device, non_blocking=True).float() - mean) / std
             rows = some.to(mean.device)
@@ -148,20 +155,39 @@ def _scores(
     return total - math.log(views_of_each)
 
 
-def _read_at_once(protocol: Protocol, batch_size: int) -> int:
+AT_ONCE = 64 * 224**2
+"""Pixels that are read or shown at once, at most: 64 images of ImageNet's usual size, 256 of half its edge.
+
+Without a bound, 240 photographs of 1,200 pixels by protocol ``whole`` took 13 GB and more, where one of them at a time
+takes a few hundred MB."""
+
+_LOOKED_AT = 8  # images of a set without a common shape, to know how large they are
+
+
+def read_at_once(images: Images, protocol: Protocol, batch_size: int) -> int:
     """How many images are read at once: with all their views they take about the memory of two batches, or of one."""
+    number = batch_size
     if protocol.kind == "ten-crop":
-        return -(-2 * batch_size // 5)
+        number = -(-2 * batch_size // 5)
     if protocol.kind == "multi-scale":
-        return min(batch_size, -(-2 * batch_size * min(protocol.sizes) ** 2 // sum(size**2 for size in protocol.sizes)))
-    return batch_size
+        pixels = sum(size**2 for size in protocol.sizes)
+        number = min(batch_size, -(-2 * batch_size * min(protocol.sizes) ** 2 // pixels))
+    return max(1, min(number, AT_ONCE // _pixels(images)))
 
 
-def _shown_at_once(views: Tensor, protocol: Protocol, batch_size: int) -> int:
+def _pixels(images: Images) -> int:
+    """Of an image of the set; where they differ, of the largest of some."""
+    if images.shape is not None:
+        return images.shape[-2] * images.shape[-1]
+    some = torch.linspace(0, len(images) - 1, min(_LOOKED_AT, len(images))).long().tolist()
+    return max(images[row][0].shape[-2:].numel() for row in some)
+
+
+def shown_at_once(views: Tensor, protocol: Protocol, batch_size: int) -> int:
     """How many views are shown at once: of larger ones fewer, in the same memory."""
-    if not protocol.sizes:
-        return batch_size
-    return max(1, batch_size * min(protocol.sizes) ** 2 // (views.shape[-2] * views.shape[-1]))
+    pixels = views.shape[-2] * views.shape[-1]
+    number = batch_size * min(protocol.sizes) ** 2 // pixels if protocol.sizes else batch_size
+    return max(1, min(number, AT_ONCE // pixels))
 
 
 class Views(Dataset[Any]):

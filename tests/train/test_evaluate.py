@@ -16,9 +16,10 @@ from torchmetrics.functional import accuracy
 from torchvision.transforms.v2 import functional as transforms
 
 from pure import create_model
-from pure.data.images import ImageSet
+from pure.data.images import Images, ImageSet
 from pure.data.protocols import PROTOCOLS, Protocol
 from pure.records import Evaluation
+from pure.train import evaluate as module
 from pure.train.evaluate import Views, evaluate, measure
 
 RAW = torch.zeros(2), torch.ones(2)  # statistics that leave two channels as they are
@@ -240,6 +241,27 @@ def test_no_more_is_shown_at_once_than_was_asked_for() -> None:
     shown.clear()
     evaluate(network, images, RAW, "single-crop(16,8)", batch_size=5)
     assert [tuple(shape) for shape in shown] == [(5, 2, 8, 8), (5, 2, 8, 8), (2, 2, 8, 8)]
+
+
+@pytest.mark.parametrize("same", [True, False], ids=["of one shape", "of several"])
+def test_large_images_are_read_and_shown_a_few_at_once(same: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "AT_ONCE", 3 * 20**2)
+    shown: list[tuple[int, ...]] = []
+    network = Pixelwise()
+    network.register_forward_pre_hook(lambda _, inputs: shown.append(tuple(inputs[0].shape)))
+    images: Images = Numbered(*[(20, 20)] * 7)
+    if same:
+        images = ImageSet(torch.stack([images[row][0] for row in range(7)]), images.labels)
+    protocol = Protocol.parse("whole")
+    assert module.read_at_once(images, protocol, 256) == 3
+    scores = evaluate(network, images, RAW)
+    assert [shape[0] for shape in shown] == [3, 3, 1]
+    monkeypatch.undo()
+    torch.testing.assert_close(evaluate(network, images, RAW), scores)
+    assert module.read_at_once(images, protocol, 256) == 256  # small ones as ever
+    assert module.shown_at_once(torch.zeros(1, 3, 1200, 1200), protocol, 256) == 2
+    assert module.shown_at_once(torch.zeros(1, 3, 112, 112), protocol, 256) == 256
+    assert module.shown_at_once(torch.zeros(1, 3, 9000, 9000), protocol, 256) == 1
 
 
 def test_sets_that_read_many_at_once_are_asked_to() -> None:

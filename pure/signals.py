@@ -1,0 +1,18 @@
+"""The signals by which a program is asked to stop; imports nothing, as a command sets them aside before it starts."""
+
+from __future__ import annotations
+
+import signal
+
+__all__ = ["SIGNALS", "ignore_signals"]
+
+SIGNALS = [signal.Signals[name] for name in ("SIGTERM", "SIGUSR1", "SIGHUP", "SIGINT") if hasattr(signal, name)]
+
+
+def ignore_signals(*_: object) -> None:
+    """Leave stopping to the main process: what a worker process does first.
+
+    Slurm and a terminal signal all processes of a group, and a worker that died would take the training with it.
+    """
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
