@@ -154,7 +154,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 if options.epochs:
                     overrides["epochs"] = options.epochs
                 out = folder(model, pair, seed)
-                common = {"seed": seed, "data": options.data, "device": device, "out": out, "resume": True}
+                common = {"seed": seed, "data": options.data, "device": device, "out": out, "if_exists": "resume"}
                 runs["/".join(pair)].append(fit(options.recipe, model, overrides=overrides, progress=False, **common))
         trained = folder(model, REFERENCE, 0)
         result["models"][model] = {

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
-from pure.models import create_model, list_models
-from pure.nn import functional
-from pure.nn.complex import ComplexProductUnit, ComplexProductUnit2d
-from pure.nn.stabilised import StabilisedProductUnit, StabilisedProductUnit2d
-from pure.nn.units import ProductUnit, ProductUnit2d
 from pure.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from pure.models import create_model, list_models
+    from pure.nn import functional
+    from pure.nn.complex import ComplexProductUnit, ComplexProductUnit2d
+    from pure.nn.stabilised import StabilisedProductUnit, StabilisedProductUnit2d
+    from pure.nn.units import ProductUnit, ProductUnit2d
     from pure.train import fit
 
 __all__ = [
@@ -27,11 +28,27 @@ __all__ = [
     "list_models",
 ]
 
+_MODULES = {
+    "ComplexProductUnit": "nn.complex",
+    "ComplexProductUnit2d": "nn.complex",
+    "ProductUnit": "nn.units",
+    "ProductUnit2d": "nn.units",
+    "StabilisedProductUnit": "nn.stabilised",
+    "StabilisedProductUnit2d": "nn.stabilised",
+    "create_model": "models",
+    "fit": "train",
+    "functional": "nn",
+    "list_models": "models",
+}
+_WINGS = ("data", "execution", "models", "nn", "recipes", "records", "train")
+
 
 def __getattr__(name: str) -> Any:
-    """Import the training on first use: who only needs the layer does not wait for scikit-learn and pydantic."""
-    if name == "fit":
-        from pure.train import fit
-
-        return fit
-    raise AttributeError(f"module 'pure' has no attribute {name!r}")
+    """Import on first use: a command that only shows its help does not wait for PyTorch."""
+    if name in _WINGS:
+        return importlib.import_module(f"pure.{name}")
+    if name not in _MODULES:
+        raise AttributeError(f"module 'pure' has no attribute {name!r}")
+    if name == "functional":
+        return importlib.import_module("pure.nn.functional")
+    return getattr(importlib.import_module(f"pure.{_MODULES[name]}"), name)

@@ -8,7 +8,7 @@ comes from.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -32,6 +32,7 @@ __all__ = [
     "get_recipe",
     "list_recipes",
     "nearest_field",
+    "require_names",
     "sources",
 ]
 
@@ -296,11 +297,8 @@ def get_recipe(name: str, model: str, /, **overrides: Any) -> Recipe:
     Raises:
         ValueError: the name or a field is unknown, or a value is of the wrong type or out of its range.
     """
+    require_names(name, overrides)
     values = {field: value for field, (value, _) in _values(name, model).items()}
-    fields = Recipe.model_fields.keys() - {"name", "family"}
-    for field in overrides:
-        if field not in fields:
-            raise ValueError(f"recipe {name!r} has no field {field!r}; {_instead(field, fields)}")
     epochs = overrides.get("epochs")
     if isinstance(epochs, int) and "milestones" not in overrides:  # what is no int is refused below
         moved = (round(milestone * epochs / values["epochs"]) for milestone in values.get("milestones", ()))
@@ -313,6 +311,19 @@ def get_recipe(name: str, model: str, /, **overrides: Any) -> Recipe:
         return Recipe(name=name, family=family_of(model), **{**values, **overrides})
     except ValidationError as error:
         raise ValueError(f"recipe {name!r}: {'; '.join(faults(error))}") from None
+
+
+def require_names(name: str, overrides: Iterable[str]) -> None:
+    """Refuse a recipe or a field that does not exist; looked up without PyTorch, so that spelling is told at once.
+
+    Raises:
+        ValueError: naming the nearest ones.
+    """
+    _values(name, "pure")
+    fields = Recipe.model_fields.keys() - {"name", "family"}
+    for field in overrides:
+        if field not in fields:
+            raise ValueError(f"recipe {name!r} has no field {field!r}; {_instead(field, fields)}")
 
 
 def changed_recipe(

@@ -23,6 +23,7 @@ from training import in_child, register_small_networks, wait
 from pure import data, records
 from pure.records import RECORD_NAME, load
 from pure.train import fit
+from pure.train.lock import LOCK_NAME
 
 TRAINING: dict[str, Any] = {
     "seed": 5,
@@ -36,7 +37,7 @@ TRAINING: dict[str, Any] = {
     },
     "data_options": {"split_seed": 1},
     "deterministic": True,
-    "resume": True,
+    "if_exists": "resume",
     "progress": False,
 }
 
@@ -71,7 +72,7 @@ def seconds_of(child: int) -> float:
 
 def outcome(folder: Path, status: int, expected: dict[str, Any]) -> dict[str, Any]:
     """Go on with a run, and compare its record with that of an undisturbed one."""
-    left = sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+    left = sorted(path.name for path in folder.iterdir() if path.name != LOCK_NAME) if folder.exists() else []
     begun = wait(in_child(lambda: train(folder)))
     record = load(folder / RECORD_NAME)
     return {

@@ -74,8 +74,8 @@ def main(root: Path) -> None:
         "whole batches": on_ranks(1, root / "1x1"),
         "diverging": on_ranks(2, root / "diverging", overrides={"lr": 10.0}),
         "stopped": on_ranks(2, root / "stopped", max_seconds=0.0, only_rank=1),
-        "gone on": on_ranks(2, root / "stopped", resume=True),
-        "told again": on_ranks(2, root / "stopped", resume=True),
+        "gone on": on_ranks(2, root / "stopped", if_exists="resume"),
+        "told again": on_ranks(2, root / "stopped", if_exists="resume"),
     }
     print(json.dumps(statuses))
 

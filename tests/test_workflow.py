@@ -353,7 +353,7 @@ class Batch:
         self, _: Path, output: Path, parameters: dict[str, Any], metadata: dict[str, Any], stop: Any = None
     ) -> None:
         self.executed.append(output.name)
-        assert parameters["resume"] is True
+        assert parameters["if_exists"] == "resume"
         if self.failing:
             raise self.failing
         if not (Path(parameters["out"]) / RECORD_NAME).exists():

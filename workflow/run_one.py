@@ -136,7 +136,7 @@ def _execute(run: Run, root: Path, notebooks: Path, device: Device | None, stop:
                 **run.parameters,
                 "out": folder.as_posix(),
                 "device": {"gpu": "cuda", "cpu": "cpu", None: ""}[device],
-                "resume": True,
+                "if_exists": "resume",
                 "progress": False,
             },
             {"fingerprint": run.fingerprint},

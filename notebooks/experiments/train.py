@@ -36,8 +36,7 @@ data_options = {}  # options of the data set to be set otherwise
 model_options = {}  # options of the network, {"shortcut": "B"}
 device = ""  # cpu, cuda, cuda:1, ...; empty: a GPU if there is one
 out = ""  # folder of the record; empty: one in the repository's runs
-resume = True  # go on with an unfinished run there; show a finished one
-overwrite = False  # replace a finished record in that folder
+if_exists = "resume"  # or fail, replace, restart: what to do with a run there
 progress = True  # show a bar while it trains
 
 # %% [markdown]
@@ -58,8 +57,7 @@ parameters = check_parameters(
     model_options=dict,
     device=str,
     out=str,
-    resume=bool,
-    overwrite=bool,
+    if_exists=str,
     progress=bool,
 )
 
@@ -79,8 +77,9 @@ pd.set_option("display.max_colwidth", None)
 # ## Training
 #
 # The recipe holds every hyper-parameter, with the section of the paper behind it. Each epoch ends with a checkpoint in
-# the folder, so that a run that was killed goes on with `resume`. A training that leaves the finite numbers is a result
-# too: the record then says when, where and why, and holds no test. A finished run is shown again, not trained again.
+# the folder, so that a run that was killed goes on when the notebook is run again. A training that leaves the finite
+# numbers is a result too: the record then says when, where and why, and holds no test. A finished run is shown again,
+# not trained again.
 
 # %%
 folder = out or run_folder(repository() / "runs", recipe, model, seed)
@@ -105,8 +104,7 @@ record = pure.fit(
     data_options=with_tuples(data_options),
     model_options=with_tuples(model_options),
     device=device or None,
-    resume=resume,
-    overwrite=overwrite,
+    if_exists=if_exists,
     progress=progress,
 )
 

@@ -30,6 +30,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from pure.data.augment import Augmentation, parse
 from pure.data.images import Images, ImageSet, name_of, read, rows_in_chunks
 from pure.data.machine import memory, processors
+from pure.signals import ignore_signals
 
 __all__ = ["DeviceLoader", "Loader", "WorkerLoader", "choose_kind", "make_loader"]
 
@@ -343,6 +344,7 @@ class WorkerLoader(Loader):
             batch_size=None,  # the sampler gives whole micro-batches
             sampler=_Requests(self._plan),
             num_workers=self.workers,
+            worker_init_fn=ignore_signals,
             persistent_workers=self.workers > 0,
             pin_memory=self.device.type == "cuda",
             generator=torch.Generator(),  # otherwise it draws from torch's own, which initialises networks
@@ -437,6 +439,7 @@ def _read_all(images: Images, workers: int) -> Tensor:
         batch_size=None,
         sampler=requests,
         num_workers=min(workers, len(requests) // 2),
+        worker_init_fn=ignore_signals,
         generator=torch.Generator(),
     )
     result = None

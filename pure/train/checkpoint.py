@@ -1,20 +1,23 @@
 """Checkpoints: the whole state of a training in one file, from which it goes on as if nothing had happened.
 
-A file is a line that names the format and its version, a line with the SHA-256 of all that follows, and what
-:func:`torch.save` made of the state: nested dicts, lists, numbers, strings and tensors, so that it is read back with
-``weights_only=True`` and no code in it is ever run.  The hash is compared before any of it is parsed.
+A file is what :func:`torch.save` makes of the format's version, the run's identity and its state: nested dicts, lists,
+numbers, strings and tensors, so that ``torch.load(weights_only=True)`` reads it.  The archive's comment is the SHA-256
+of all before it, which is compared before anything is parsed.
 
-A folder keeps two of them, the latest and the one before.  A new one gets its name only when it is complete and on the
-disk, so whatever happens while it is written, the latest stays; and where the latest cannot be read, the one before is.
+A folder keeps two, the latest and the one before.  A new one gets its name only when it is complete and on the disk;
+where the latest cannot be read, the one before is.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
 import pickle
+import struct
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +31,9 @@ __all__ = ["LATEST", "PREVIOUS", "CheckpointError", "Checkpoints", "ForeignCheck
 LATEST, PREVIOUS = "checkpoint.pt", "checkpoint.previous.pt"
 _NEW = "checkpoint.new.pt"
 
-_FORMAT = b"pure checkpoint, version 1\n"
-_NAME = _FORMAT.partition(b",")[0]
+_FORMAT = "pure checkpoint, version 2"
+_OLD = b"pure checkpoint, version 1\n"
+_DIGITS = 64  # of a SHA-256
 
 
 class CheckpointError(ValueError):
@@ -40,31 +44,35 @@ class ForeignCheckpointError(CheckpointError):
     """A checkpoint is sound, but of another run."""
 
 
-def encode(state: Mapping[str, Any]) -> bytes:
-    """The content of a checkpoint file."""
+def encode(content: Mapping[str, Any]) -> bytes:
+    """A checkpoint file with this content."""
     buffer = io.BytesIO()
-    torch.save(dict(state), buffer)
-    content = buffer.getbuffer()
-    return b"".join((_FORMAT, hashlib.sha256(content).hexdigest().encode(), b"\n", content))
+    torch.save({"format": _FORMAT, **content}, buffer)
+    archive = buffer.getvalue()
+    # A zip archive ends in the length of its comment, 0 here, and the comment.
+    archive = archive[:-2] + struct.pack("<H", _DIGITS)
+    return archive + hashlib.sha256(archive).hexdigest().encode()
 
 
-def decode(content: bytes) -> dict[str, Any]:
-    """The state in a checkpoint file, its tensors on the CPU.
+def decode(file: bytes) -> dict[str, Any]:
+    """The content of a checkpoint file, its tensors on the CPU.
 
     Raises:
-        CheckpointError: the content is of another format or version, was cut off or has changed, or holds code.
+        CheckpointError: the file is of another format or version, was cut off or has changed, or holds code.
     """
-    name, checksum, rest = _cut(content)
-    if name != _FORMAT:
-        if name.startswith(_NAME):
-            raise CheckpointError(f"is of the format {_text(name)!r}; this package reads {_text(_FORMAT)!r}")
-        raise CheckpointError("is no checkpoint of this package")
-    if hashlib.sha256(rest).hexdigest().encode() != checksum:
+    if file.startswith(_OLD):
+        raise CheckpointError(f"is of the format {_OLD.decode().strip()!r}; this package reads {_FORMAT!r}")
+    if hashlib.sha256(memoryview(file)[:-_DIGITS]).hexdigest().encode() != file[-_DIGITS:]:
+        if not file.startswith(b"PK") or file[-22:-18] == b"PK\5\6":  # no archive, or a whole one without our comment
+            raise CheckpointError("is no checkpoint of this package")
         raise CheckpointError("was cut off or has changed: its checksum is another")
     try:
-        return dict(torch.load(io.BytesIO(rest), map_location="cpu", weights_only=True))
+        content = dict(torch.load(io.BytesIO(file), map_location="cpu", weights_only=True))
     except pickle.UnpicklingError:
         raise CheckpointError("holds more than tensors, numbers and strings, and is not read") from None
+    if (name := content.pop("format", None)) != _FORMAT:
+        raise CheckpointError(f"is of the format {name!r}; this package reads {_FORMAT!r}")
+    return content
 
 
 class Checkpoints:
@@ -95,7 +103,7 @@ class Checkpoints:
             os.replace(latest, previous)
         os.replace(new, latest)  # killed before this line, the run goes on from the one before
 
-    def load(self) -> tuple[dict[str, Any] | None, list[str]]:
+    def latest(self) -> tuple[dict[str, Any] | None, list[str]]:
         """The state of the latest checkpoint that is sound and of this run.
 
         Returns:
@@ -116,15 +124,24 @@ class Checkpoints:
                 foreign = foreign or (error if isinstance(error, ForeignCheckpointError) else None)
         if foreign is not None:
             raise ForeignCheckpointError(
-                f"{'; '.join(refused)}; choose another folder, or give --overwrite (overwrite=True) to start anew"
+                f"{'; '.join(refused)}; choose another folder, or give --if-exists restart (if_exists='restart') to "
+                "start from the beginning"
             )
         return None, refused
+
+    def begun(self) -> list[datetime]:
+        """When the runs began, this one or others, whose checkpoints are sound."""
+        moments = []
+        for name in (LATEST, PREVIOUS):
+            with contextlib.suppress(FileNotFoundError, CheckpointError, KeyError, TypeError):
+                moments.append(datetime.fromisoformat(decode((self.folder / name).read_bytes())["state"]["started"]))
+        return moments
 
     def clear(self) -> None:
         """Remove the checkpoints, and what a killed process left half-written."""
         for name in (LATEST, PREVIOUS, _NEW):
             (self.folder / name).unlink(missing_ok=True)
-        for pattern in (".*.pt.*", f".{RECORD_NAME}.*"):  # as files.write_atomically names them
+        for pattern in (".*.pt.*", ".*.safetensors.*", f".{RECORD_NAME}.*"):  # as files.write_atomically names them
             for path in self.folder.glob(pattern):
                 path.unlink(missing_ok=True)
 
@@ -136,14 +153,3 @@ class Checkpoints:
             differing = sorted(field for field in fields if found.get(field) != self.identity.get(field))
             raise ForeignCheckpointError(f"is of another run: {', '.join(differing)} differ{'s'[: len(differing) < 2]}")
         return dict(content["state"])
-
-
-def _cut(content: bytes) -> tuple[bytes, bytes, memoryview]:
-    """The first line with its end, the second without, and the rest, which is not copied."""
-    first = content.find(b"\n") + 1
-    second = content.find(b"\n", first)
-    return content[:first], content[first:second], memoryview(content)[second + 1 :]
-
-
-def _text(line: bytes) -> str:
-    return line[:80].decode(errors="replace").strip()

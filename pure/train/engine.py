@@ -111,6 +111,7 @@ class Engine:
             micro_batches=execution.micro_batches,
         )
         self.batches = self.loader.batches
+        self._require_deviations(network)
         has_units = any(isinstance(module, UNITS) for module in network.modules())
         decided = execution.resolved(group.device.type, len(splits.train) * recipe.epochs, has_units)
         self.execution = decided.model_copy(update={"loader": self.loader.kind})
@@ -135,6 +136,29 @@ class Engine:
         self.best: dict[str, Tensor] | None = None  # weights of the selected epoch, if that is not the last
         self._flags = _Flags(group)
         self._clock = time.perf_counter()
+
+    def _require_deviations(self, network: nn.Module) -> None:
+        """Refuse an epoch that ends in a part of one image where batch normalisation has but one value of a channel."""
+        parts, images = self.group.world_size * self.execution.micro_batches, len(self.splits.train)
+        batch = self.recipe.batch_size
+
+        def smallest(size: int) -> int:
+            return min(size, images % size or size) // parts
+
+        if smallest(batch) != 1 or self.execution.sync_batchnorm:
+            return
+        devices = [self.group.device] if self._on_cuda else []
+        try:
+            with torch.random.fork_rng(devices), torch.no_grad():
+                copy.deepcopy(network).train()(self._observed()[:1])
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            better = next(size for size in range(batch + parts, 2 * images + 3 * parts, parts) if smallest(size) > 1)
+            raise ValueError(
+                f"{images} training images in batches of {batch} leave a part of one image, of which batch "
+                f"normalisation cannot take a deviation; choose another batch_size, such as {better}"
+            ) from None
 
     # Where it stands
 

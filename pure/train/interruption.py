@@ -15,16 +15,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-__all__ = ["EXIT_INTERRUPTED", "EXIT_STOPPED", "SIGNALS", "StopRequest", "Stopped", "ignore_signals", "stop_requests"]
+from pure.signals import SIGNALS
+
+__all__ = ["EXIT_INTERRUPTED", "EXIT_STOPPED", "StopRequest", "Stopped", "stop_requests"]
 
 EXIT_STOPPED = os.EX_TEMPFAIL if hasattr(os, "EX_TEMPFAIL") else 75
 """Exit code of a training that was stopped and can go on: 75, by convention a failure for the time being."""
 
 EXIT_INTERRUPTED = 130
 """Exit code after Ctrl-C, as of any command that it ends: a loop in a shell then ends too."""
-
-SIGNALS = [signal.Signals[name] for name in ("SIGTERM", "SIGUSR1", "SIGHUP", "SIGINT") if hasattr(signal, name)]
-"""What a training listens to."""
 
 
 class Stopped(Exception):
@@ -107,17 +106,10 @@ def stop_requests(max_seconds: float | None = None, signals: bool = True) -> Ite
     found = {number: handler for number, handler in found.items() if handler is not signal.SIG_IGN}
     for number in found:
         signal.signal(number, request.receive)
+    if listen and hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # those that came while Python was importing come now
     try:
         yield request
     finally:
         for number, handler in found.items():
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)
-
-
-def ignore_signals(*_: object) -> None:
-    """Leave stopping to the main process: what a worker process does first.
-
-    Slurm and a terminal signal all processes of a group, and a worker that died would take the training with it.
-    """
-    for number in SIGNALS:
-        signal.signal(number, signal.SIG_IGN)

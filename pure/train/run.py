@@ -15,12 +15,13 @@ import logging
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
+import safetensors.torch
 import torch
 from torch import nn
 from tqdm import tqdm
@@ -69,7 +70,11 @@ __all__ = [
     "thresholds",
 ]
 
-WEIGHTS_NAME = "weights.pt"
+WEIGHTS_NAME = "weights.safetensors"
+_OLD_WEIGHTS_NAME = "weights.pt"  # of earlier versions: what torch.save made of the same dict
+
+IfExists = Literal["fail", "resume", "replace", "restart"]
+"""What to do where a folder holds a run; :func:`pure.train.fit` says what each means."""
 
 _log = logging.getLogger("pure.train")
 
@@ -89,8 +94,8 @@ class Training:
     deterministic: bool
 
     def __post_init__(self) -> None:
-        if self.seed < 0:
-            raise ValueError(f"a seed is a whole number from 0, got {self.seed}")
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"a seed is a whole number from 0 to 2**63 - 1, got {self.seed}")
 
     @property
     def title(self) -> str:
@@ -110,27 +115,50 @@ class Training:
         }
 
 
-def require_folder(folder: Path, resume: bool, overwrite: bool) -> None:
-    """Refuse a folder that is none, or that holds what nobody gave leave to touch."""
+def require_folder(folder: Path, if_exists: IfExists) -> None:
+    """Refuse what is not a folder, and a folder with a run that is not to be touched."""
+    if if_exists not in get_args(IfExists):
+        raise ValueError(f"if_exists is one of {', '.join(get_args(IfExists))}, got {if_exists!r}")
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(f"{folder} is a file; --out (out=) takes a folder")
-    if resume or overwrite:
+    if if_exists != "fail":
         return
     if (folder / RECORD_NAME).exists():
         raise FileExistsError(
-            f"{folder} already holds a finished record; choose another folder, or give --overwrite (overwrite=True) "
-            "to replace it"
+            f"{folder} already holds a finished record; choose another folder, or give --if-exists resume "
+            "(if_exists='resume') to be told it again, or --if-exists replace to train again in its place"
         )
     if Checkpoints(folder, {}).exist():
         raise FileExistsError(
-            f"{folder} holds an unfinished run; give --resume (resume=True) to go on with it, or --overwrite "
-            "(overwrite=True) to start anew"
+            f"{folder} holds an unfinished run; give --if-exists resume (if_exists='resume') to go on with it, or "
+            "--if-exists restart to start from the beginning"
         )
 
 
-def finished(folder: Path, training: Training) -> RunRecord:
-    """The record of a finished run, if it is the one that is asked for."""
-    record = load(folder / RECORD_NAME)
+def finished(folder: Path, training: Training) -> RunRecord | None:
+    """The record of a finished run, if it is the one that is asked for.
+
+    Returns:
+        None where there is none, or where a run that began later was stopped beside it: that one goes on.
+
+    Raises:
+        ValueError: the record is of another run, is damaged, or its weights are gone.
+    """
+    path = folder / RECORD_NAME
+    if not path.exists():
+        return None
+    try:
+        record = load(path)
+    except ValueError as error:
+        reason = str(error).partition("; ")[2]
+        raise ValueError(
+            f"{path} is damaged, or of a version that this package does not read; give --if-exists restart "
+            f"(if_exists='restart') to train again, or choose another folder ({reason})"
+        ) from None
+    checkpoints = Checkpoints(folder, {})
+    begun = checkpoints.begun()
+    if any(each > record.times.started for each in begun):
+        return None
     found = Training(
         record.recipe,
         record.overrides,
@@ -146,10 +174,40 @@ def finished(folder: Path, training: Training) -> RunRecord:
     if differing:
         raise ValueError(
             f"{folder} holds the finished record of another run: {', '.join(differing)} differ; choose another folder, "
-            "or give --overwrite (overwrite=True) to replace it"
+            "or give --if-exists replace (if_exists='replace') to train in its place"
         )
-    Checkpoints(folder, {}).clear()  # the run was killed before it did
+    if not weights_of(folder).exists():
+        raise ValueError(
+            f"{folder} holds a record, but its weights are gone; give --if-exists restart (if_exists='restart') to "
+            "train again"
+        )
+    if begun and all(each == record.times.started for each in begun):
+        checkpoints.clear()  # the run was killed before it did
     return record
+
+
+def weights_of(folder: Path) -> Path:
+    """Where a run's weights lie: under the name of an earlier version only where that alone is there."""
+    old = folder / _OLD_WEIGHTS_NAME
+    return old if old.exists() and not (folder / WEIGHTS_NAME).exists() else folder / WEIGHTS_NAME
+
+
+def read_weights(path: Path, content: bytes) -> dict[str, torch.Tensor]:
+    """The tensors in a file of weights, by name."""
+    if path.name == _OLD_WEIGHTS_NAME:
+        return dict(torch.load(io.BytesIO(content), weights_only=True))
+    return safetensors.torch.load(content)
+
+
+@contextlib.contextmanager
+def breakable(stop: StopRequest, group: Group, title: str) -> Iterator[None]:
+    """What comes before the training, such as reading the data: a signal breaks it off, where no other rank waits."""
+    try:
+        with stop.interruptible() if group.world_size == 1 else contextlib.nullcontext():
+            yield
+    except Stopped:
+        told = f"{title}: {stop.reason}; stopped before the first batch; give the same command again"
+        raise Stopped(told, stop.exit_code) from None
 
 
 class Run:
@@ -163,15 +221,19 @@ class Run:
         group: Group,
         folder: Path | None,
         progress: bool | None,
+        network: nn.Module | None = None,
     ) -> None:
         self.training, self.group, self.folder = training, group, folder
         self.progress = progress if group.is_main else False
         require_validation(splits, training.recipe)
         torch.manual_seed(training.seed)
-        network = create(training.model, splits, training.model_options).to(group.device)
+        if network is None:
+            network = create(training.model, splits, training.model_options)
+        network.to(group.device)
         parameters = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
         # What a record would refuse is refused before the training, not after it.
         self.summary = ModelSummary(name=training.model, options=training.model_options, parameters=parameters)
+        self.data = _summarise(splits)
         self.engine = Engine(network, splits, training.recipe, execution, training.seed, group, progress)
         self.checkpoints = Checkpoints(folder, training.identity(splits.fingerprint)) if folder is not None else None
         self.environment = Environment.current(group.device)  # now: the checkout may be another when the training ends
@@ -189,15 +251,15 @@ class Run:
 
     # Checkpoints
 
-    def begin(self, resume: bool, overwrite: bool) -> None:
-        """Start anew, or go on from the checkpoint that the folder holds, if it does."""
+    def begin(self, if_exists: IfExists) -> None:
+        """Start from the beginning, or go on from the checkpoint that the folder holds, if it does."""
         if self.folder is None or self.checkpoints is None:
             return
         state = None
         if self.group.is_main:
-            state = self._found(self.folder, self.checkpoints, overwrite) if resume else None
+            if if_exists in ("resume", "replace"):
+                state = self._found(self.folder, self.checkpoints, if_exists == "replace")
             if state is None:
-                self.folder.mkdir(parents=True, exist_ok=True)
                 self.checkpoints.clear()
         state = self.group.share(state)
         if state is not None:
@@ -206,34 +268,37 @@ class Run:
             except (KeyError, RuntimeError, ValueError) as error:
                 raise CheckpointError(
                     f"the checkpoint in {self.folder} is of another version of this package, and the training cannot "
-                    f"go on from it; give --overwrite (overwrite=True) to start anew: {error}"
+                    "go on from it; give --if-exists restart (if_exists='restart') to train from the beginning: "
+                    f"{error}"
                 ) from None
             self.started = datetime.fromisoformat(state["started"])
             self.interruptions = state["interruptions"] + 1
             self.peak_memory = state["peak_memory"]
             self._before_s = state["total_s"]
 
-    def _found(self, folder: Path, checkpoints: Checkpoints, overwrite: bool) -> dict[str, Any] | None:
+    def _found(self, folder: Path, checkpoints: Checkpoints, replace: bool) -> dict[str, Any] | None:
         """The state to go on from, if there is one."""
         try:
-            state, refused = checkpoints.load()
+            state, refused = checkpoints.latest()
         except ForeignCheckpointError as error:
-            if not overwrite:
+            if not replace:
                 raise
             state, refused = None, [str(error)]
         for message in refused:
             _log.warning("%s: %s", self.training.title, message)
         if state is None:
             if refused:
-                _log.warning("%s: starting anew", self.training.title)
+                _log.warning("%s: starting from the beginning", self.training.title)
             return None
         if _is_finished(folder, state["started"]):
             return None
         before = Environment.model_validate_json(state["environment"])
         changed = ", ".join(field for field, value in before if value != getattr(self.environment, field))
-        if changed and overwrite:
+        if changed and replace:
             _log.warning(
-                "%s: starting anew, since %s differ from those of the checkpoint", self.training.title, changed
+                "%s: starting from the beginning, since %s differ from those of the checkpoint",
+                self.training.title,
+                changed,
             )
             return None
         if changed:
@@ -292,7 +357,7 @@ class Run:
                         raise Stopped  # before the validation, which can be longer than the time that is left
                     with interruptible():
                         epoch = engine.end_epoch()
-                    bar.set_postfix(_postfix(epoch, len(engine.epochs)))
+                    self._tell(epoch, bar)
                     if write_scalars is not None and self.group.is_main:
                         write_scalars(len(engine.epochs), epoch)
                     self.save()
@@ -323,9 +388,19 @@ class Run:
             disable=None if self.progress is None else not self.progress,
         )
 
+    def _tell(self, epoch: Epoch, bar: tqdm[Any]) -> None:
+        """How an epoch went: beside the bar, or where there is none in a line of the log."""
+        number = len(self.engine.epochs)
+        bar.set_postfix(_postfix(epoch, number))
+        if bar.disable and self.group.is_main:
+            told = ", ".join(f"{name} {value}" for name, value in _postfix(epoch, number).items() if name != "epoch")
+            seconds = epoch.train_s + epoch.validation_s
+            title, last = self.training.title, self.engine.recipe.epochs
+            _log.info("%s: epoch %d of %d: %s, %.1f s", title, number, last, told, seconds)
+
     def _stopped(self, stop: StopRequest, where: str) -> Stopped:
         reason = stop.reason or "another process was asked to"
-        told = f"{self.training.title}: {reason}; {where}; give --resume (resume=True) to go on"
+        told = f"{self.training.title}: {reason}; {where}; give --if-exists resume (if_exists='resume') to go on"
         return Stopped(told, stop.exit_code)
 
     def _finish(self, divergence: Divergence | None, selected: int | None, tests: dict[str, Any]) -> RunRecord:
@@ -339,7 +414,7 @@ class Run:
             model=self.summary,
             seed=training.seed,
             deterministic=training.deterministic,
-            data=_summarise(engine.splits),
+            data=self.data,
             epochs=tuple(engine.epochs),
             selected=selected,
             divergence=divergence,
@@ -357,6 +432,7 @@ class Run:
         )
         if self.folder is not None and self.checkpoints is not None and self.group.is_main:
             (self.folder / RECORD_NAME).unlink(missing_ok=True)  # an old record never stands beside new weights
+            (self.folder / _OLD_WEIGHTS_NAME).unlink(missing_ok=True)
             write_atomically(self.folder / WEIGHTS_NAME, weights)
             record.write(self.folder / RECORD_NAME)  # its existence says that the run is finished
             self.checkpoints.clear()
@@ -391,8 +467,10 @@ def _is_finished(folder: Path, started: str) -> bool:
 
 def create(model: str, splits: Splits, options: Mapping[str, Any]) -> nn.Module:
     """A network by name for the classes and channels of a data set."""
-    channels = splits.train[0][0].shape[0]
-    return create_model(model, len(splits.classes), channels, **options)
+    given = [name for name in ("name", "num_classes", "in_channels") if name in options]
+    if given:
+        raise ValueError(f"{' and '.join(given)}: no option of a network here; classes and channels are the data's")
+    return create_model(model, len(splits.classes), splits.train[0][0].shape[0], **options)
 
 
 def _test(engine: Engine) -> dict[str, Any]:
@@ -423,6 +501,18 @@ def _test(engine: Engine) -> dict[str, Any]:
 
 
 def _summarise(splits: Splits) -> DataSummary:
+    """As a record holds it.
+
+    Raises:
+        ValueError: a class has a name that no record can hold, or there is one class alone.
+    """
+    if len(splits.classes) < 2:
+        raise ValueError(f"{splits.name!r} has {len(splits.classes)} class; there is nothing to tell apart")
+    for name in splits.classes:
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"the class {name!r} of {splits.name!r} has a name that is not UTF-8; rename it") from None
     mean, std = (tuple(values.tolist()) for values in splits.statistics)
     return DataSummary(
         name=splits.name,
@@ -439,9 +529,11 @@ def _summarise(splits: Splits) -> DataSummary:
 
 
 def _serialise(network: nn.Module) -> bytes:
-    buffer = io.BytesIO()
-    torch.save({name: tensor.cpu() for name, tensor in network.state_dict().items()}, buffer)
-    return buffer.getvalue()
+    """The weights as safetensors: each tensor by its name, on its own, contiguous."""
+    state = network.state_dict().items()
+    return safetensors.torch.save(
+        {name: tensor.cpu().clone(memory_format=torch.contiguous_format) for name, tensor in state}
+    )
 
 
 def _postfix(epoch: Epoch, number: int) -> dict[str, str]:

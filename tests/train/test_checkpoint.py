@@ -68,16 +68,16 @@ def test_no_code_in_a_checkpoint_is_run() -> None:
 def test_the_latest_and_the_one_before_are_kept(tmp_path: Path) -> None:
     checkpoints = folder_with(tmp_path / "run", 1, 2, 3)
     assert sorted(path.name for path in checkpoints.folder.iterdir()) == [PREVIOUS, LATEST]
-    found, refused = checkpoints.load()
+    found, refused = checkpoints.latest()
     assert (number_in(found), refused) == (3, [])
     (checkpoints.folder / LATEST).unlink()  # as between the two renamings of a save
-    found, refused = checkpoints.load()
+    found, refused = checkpoints.latest()
     assert (number_in(found), refused) == (2, [])
 
 
 def test_an_empty_folder_has_none(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path / "nothing", IDENTITY)
-    assert checkpoints.load() == (None, [])
+    assert checkpoints.latest() == (None, [])
     assert not checkpoints.exist()
 
 
@@ -86,7 +86,7 @@ def test_a_truncated_checkpoint_is_refused_and_the_one_before_used(kept: int, tm
     checkpoints = folder_with(tmp_path, 1, 2)
     latest = tmp_path / LATEST
     latest.write_bytes(latest.read_bytes()[:kept])
-    found, refused = checkpoints.load()
+    found, refused = checkpoints.latest()
     assert number_in(found) == 1
     (message,) = refused
     assert message.startswith(f"{latest} ")
@@ -98,7 +98,7 @@ def test_one_changed_byte_is_noticed(tmp_path: Path) -> None:
     content = bytearray((tmp_path / LATEST).read_bytes())
     content[len(content) // 2] ^= 1
     (tmp_path / LATEST).write_bytes(content)
-    found, refused = checkpoints.load()
+    found, refused = checkpoints.latest()
     assert number_in(found) == 1
     assert refused == [f"{tmp_path / LATEST} was cut off or has changed: its checksum is another"]
 
@@ -109,31 +109,40 @@ def test_files_of_others_are_refused(tmp_path: Path) -> None:
     for content in (buffer.getvalue(), b"", b"hello\nworld\n", b"\x00" * 500):
         with pytest.raises(CheckpointError, match="is no checkpoint of this package"):
             decode(content)
-    newer = encode({}).replace(b"version 1", b"version 2", 1)
-    with pytest.raises(CheckpointError, match=r"'pure checkpoint, version 2'; this package reads '.*version 1'"):
-        decode(newer)
+    older = b"pure checkpoint, version 1\n" + 200 * b"."
+    with pytest.raises(CheckpointError, match=r"'pure checkpoint, version 1'; this package reads '.*version 2'"):
+        decode(older)
+
+
+def test_torch_reads_a_checkpoint_by_itself(tmp_path: Path) -> None:
+    folder_with(tmp_path, 7)
+    found = torch.load(tmp_path / LATEST, weights_only=True)
+    assert found["format"] == "pure checkpoint, version 2"
+    assert found["identity"] == IDENTITY
+    assert found["state"]["batch"] == 7
+    assert torch.equal(found["state"]["weights"]["a"], torch.full((50,), 7.0))
 
 
 def test_a_checkpoint_of_another_run_is_refused_and_the_one_before_used(tmp_path: Path) -> None:
     checkpoints = folder_with(tmp_path, 1)
     folder_with(tmp_path, 2, identity={"model": "pure32", "seed": 1})
-    found, refused = checkpoints.load()
+    found, refused = checkpoints.latest()
     assert number_in(found) == 1
     assert refused == [f"{tmp_path / LATEST} is of another run: model, seed differ"]
 
 
 def test_only_checkpoints_of_another_run_are_an_error(tmp_path: Path) -> None:
     folder_with(tmp_path, 1, 2, identity={**IDENTITY, "seed": 1})
-    expected = r"is of another run: seed differs; .*; choose another folder, or give --overwrite \(overwrite=True\)"
+    expected = r"is of another run: seed differs; .*; choose another folder, or give --if-exists restart"
     with pytest.raises(ForeignCheckpointError, match=expected):
-        Checkpoints(tmp_path, IDENTITY).load()
+        Checkpoints(tmp_path, IDENTITY).latest()
 
 
 def test_where_none_is_sound_there_is_none(tmp_path: Path) -> None:
     checkpoints = folder_with(tmp_path, 1, 2)
     for name in (LATEST, PREVIOUS):
         (tmp_path / name).write_bytes(b"")
-    found, refused = checkpoints.load()
+    found, refused = checkpoints.latest()
     assert found is None
     assert len(refused) == 2
 
@@ -171,10 +180,10 @@ def test_killed_at_any_renaming_a_sound_checkpoint_stays(
     with pytest.raises(KeyboardInterrupt):
         checkpoints.save(state(3))
     monkeypatch.undo()
-    found, refused = checkpoints.load()
+    found, refused = checkpoints.latest()
     assert (number_in(found), refused) == (2, [])
     checkpoints.save(state(4))
-    assert number_in(checkpoints.load()[0]) == 4
+    assert number_in(checkpoints.latest()[0]) == 4
 
 
 def test_no_space_while_it_is_flushed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,12 +196,12 @@ def test_no_space_while_it_is_flushed(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(OSError, match="No space left on device"):
         checkpoints.save(state(2))
     assert [path.name for path in tmp_path.iterdir()] == [LATEST]
-    assert number_in(checkpoints.load()[0]) == 1
+    assert number_in(checkpoints.latest()[0]) == 1
 
 
 def test_clear_removes_what_a_killed_process_left(tmp_path: Path) -> None:
     checkpoints = folder_with(tmp_path, 1, 2)
-    for name in (".checkpoint.new.pt.x1y2", ".weights.pt.abc", ".record.json.abc"):
+    for name in (".checkpoint.new.pt.x1y2", ".weights.safetensors.abc", ".record.json.abc"):
         (tmp_path / name).write_bytes(b"half")
     for name in ("weights.pt", records.RECORD_NAME, ".mine"):
         (tmp_path / name).write_bytes(b"whole")

@@ -109,10 +109,11 @@ def test_stopped_behind_any_batch_a_run_goes_on_to_the_same_record(
         12: "in epoch 3 of 3, after batch 4/4",
     }
     assert str(stopped.value) == (
-        f"digits pure4 seed 1: SIGTERM was received; stopped {told[steps]}; give --resume (resume=True) to go on"
+        f"digits pure4 seed 1: SIGTERM was received; stopped {told[steps]}; give --if-exists resume "
+        "(if_exists='resume') to go on"
     )
     assert not (tmp_path / RECORD_NAME).exists()
-    record = fit_in(tmp_path, resume=True)
+    record = fit_in(tmp_path, if_exists="resume")
     assert record.outcome() == undisturbed.outcome()
     assert record.times.interruptions == 1
     assert sorted(contents(tmp_path)) == [RECORD_NAME, WEIGHTS_NAME]
@@ -134,7 +135,7 @@ def test_a_signal_breaks_off_a_validation_which_is_then_made_anew(
         with pytest.raises(Stopped, match="SIGUSR1 was received; stopped in epoch 3 of 3, after batch 4/4; give"):
             fit_in(tmp_path)
     monkeypatch.setattr(Engine, "step", lambda *_: pytest.fail("it trained"))
-    record = fit_in(tmp_path, resume=True)
+    record = fit_in(tmp_path, if_exists="resume")
     assert record.outcome() == undisturbed.outcome()
     assert record.times.interruptions == 1
 
@@ -152,11 +153,11 @@ def test_a_signal_breaks_off_the_test_which_is_then_made_anew(
 
     with monkeypatch.context() as patch:
         patch.setattr(Engine, "measure", told)
-        with pytest.raises(Stopped, match="SIGTERM was received; stopped in the test; give --resume"):
+        with pytest.raises(Stopped, match="SIGTERM was received; stopped in the test; give --if-exists resume"):
             fit_in(tmp_path)
     assert not (tmp_path / RECORD_NAME).exists()
     monkeypatch.setattr(Engine, "step", lambda *_: pytest.fail("it trained"))
-    assert fit_in(tmp_path, resume=True).outcome() == undisturbed.outcome()
+    assert fit_in(tmp_path, if_exists="resume").outcome() == undisturbed.outcome()
 
 
 def test_a_second_signal_does_not_disturb_what_the_first_one_has_saved() -> None:
@@ -171,7 +172,7 @@ def test_a_second_signal_does_not_disturb_what_the_first_one_has_saved() -> None
 def test_a_run_that_is_stopped_again_and_again_ends_in_the_same_record(undisturbed: RunRecord, tmp_path: Path) -> None:
     for _ in range(40):  # twelve batches and three validations
         try:
-            record = fit_in(tmp_path, resume=True, max_seconds=0)  # one batch each
+            record = fit_in(tmp_path, if_exists="resume", max_seconds=0)  # one batch each
             break
         except Stopped:
             continue
@@ -210,13 +211,13 @@ def test_command_line_tells_that_it_was_stopped_and_how_to_go_on(
     assert main([*given, "--max-seconds", "0"]) == EXIT_STOPPED == 75
     output = capsys.readouterr()
     assert output.out == ""
-    assert "0 seconds are over; stopped in epoch 1 of 2, after batch 1/34; give --resume" in output.err
+    assert "0 seconds are over; stopped in epoch 1 of 2, after batch 1/34; give --if-exists resume" in output.err
     assert main(given) == 2
-    expected = "holds an unfinished run; give --resume (resume=True) to go on with it, or --overwrite (overwrite=True)"
+    expected = "holds an unfinished run; give --if-exists resume (if_exists='resume') to go on with it, or --if-exists"
     assert expected in capsys.readouterr().err
-    assert main([*given, "--resume"]) == 0
+    assert main([*given, "--if-exists", "resume"]) == 0
     assert "test accuracy" in capsys.readouterr().out
-    assert main([*given, "--resume"]) == 0  # a finished run is told again
+    assert main([*given, "--if-exists", "resume"]) == 0  # a finished run is told again
     assert "test accuracy" in capsys.readouterr().out
 
 
@@ -230,7 +231,7 @@ def stopped_run(folder: Path) -> Path:
 
 
 def test_resume_starts_where_there_is_nothing(undisturbed: RunRecord, tmp_path: Path) -> None:
-    record = fit_in(tmp_path / "new", resume=True)
+    record = fit_in(tmp_path / "new", if_exists="resume")
     assert record.outcome() == undisturbed.outcome()
     assert record.times.interruptions == 0
 
@@ -239,7 +240,7 @@ def test_resume_of_a_finished_run_returns_its_record(tmp_path: Path, monkeypatch
     record = fit_in(tmp_path)
     before = contents(tmp_path)
     monkeypatch.setattr(Engine, "batches_left", lambda *_: pytest.fail("it trained"))
-    assert fit_in(tmp_path, resume=True) == record
+    assert fit_in(tmp_path, if_exists="resume") == record
     assert contents(tmp_path) == before
 
 
@@ -259,11 +260,11 @@ def test_resume_refuses_another_run_finished_or_not(more: dict[str, Any], differ
         stopped_run(tmp_path)
         before = contents(tmp_path)
         with pytest.raises(ValueError, match=f"is of another run: {differing}"):
-            fit_in(tmp_path, resume=True, **more)
+            fit_in(tmp_path, if_exists="resume", **more)
         assert contents(tmp_path) == before
-        fit_in(tmp_path, resume=True)
+        fit_in(tmp_path, if_exists="resume")
         with pytest.raises(ValueError, match=f"the finished record of another run: {differing}; choose another folder"):
-            fit_in(tmp_path, resume=True, **more)
+            fit_in(tmp_path, if_exists="resume", **more)
     finally:
         registry.REGISTRY["pure4"] = plain
 
@@ -276,7 +277,7 @@ def test_a_truncated_checkpoint_is_told_and_the_one_before_used(
         fit_in(tmp_path)
     latest = tmp_path / LATEST
     latest.write_bytes(latest.read_bytes()[:1000])
-    record = fit_in(tmp_path, resume=True)
+    record = fit_in(tmp_path, if_exists="resume")
     assert record.outcome() == undisturbed.outcome()
     assert [message.getMessage() for message in caplog.records] == [
         f"digits pure4 seed 1: {latest} was cut off or has changed: its checksum is another"
@@ -288,19 +289,19 @@ def test_where_no_checkpoint_can_be_read_it_starts_anew_and_says_so(
 ) -> None:
     stopped_run(tmp_path)
     (tmp_path / LATEST).write_bytes(b"")
-    assert fit_in(tmp_path, resume=True).outcome() == undisturbed.outcome()
-    assert caplog.records[-1].getMessage() == "digits pure4 seed 1: starting anew"
+    assert fit_in(tmp_path, if_exists="resume").outcome() == undisturbed.outcome()
+    assert caplog.records[-1].getMessage() == "digits pure4 seed 1: starting from the beginning"
 
 
 def test_a_checkpoint_beside_its_own_record_is_of_a_finished_run(tmp_path: Path) -> None:
     stopped_run(tmp_path)
     checkpoint = (tmp_path / LATEST).read_bytes()
-    record = fit_in(tmp_path, resume=True)
+    record = fit_in(tmp_path, if_exists="resume")
     (tmp_path / LATEST).write_bytes(checkpoint)  # as if it had been killed before it removed it
-    assert fit_in(tmp_path, resume=True) == record
+    assert fit_in(tmp_path, if_exists="resume") == record
     assert sorted(contents(tmp_path)) == [RECORD_NAME, WEIGHTS_NAME]
     (tmp_path / LATEST).write_bytes(checkpoint)
-    again = fit_in(tmp_path, resume=True, overwrite=True)  # the record is to be replaced: not gone on with
+    again = fit_in(tmp_path, if_exists="replace")  # the record is to be replaced: not gone on with
     assert again.times.interruptions == 0
     assert again.times.started > record.times.started
 
@@ -308,16 +309,16 @@ def test_a_checkpoint_beside_its_own_record_is_of_a_finished_run(tmp_path: Path)
 def test_overwrite_and_resume_go_on_with_a_run_that_replaces_a_record(undisturbed: RunRecord, tmp_path: Path) -> None:
     first = fit_in(tmp_path)
     with pytest.raises(Stopped):
-        fit_in(tmp_path, overwrite=True, max_seconds=0)
+        fit_in(tmp_path, if_exists="restart", max_seconds=0)
     assert records.load(tmp_path / RECORD_NAME) == first  # until the other one is there
-    record = fit_in(tmp_path, resume=True, overwrite=True)
+    record = fit_in(tmp_path, if_exists="replace")
     assert record.times.interruptions == 1
     assert record.outcome() == undisturbed.outcome()
 
 
 def test_overwrite_alone_starts_anew(undisturbed: RunRecord, tmp_path: Path) -> None:
     stopped_run(tmp_path)
-    record = fit_in(tmp_path, overwrite=True)
+    record = fit_in(tmp_path, if_exists="restart")
     assert record.times.interruptions == 0
     assert record.outcome() == undisturbed.outcome()
 
@@ -328,20 +329,20 @@ def test_another_environment_is_told_or_with_overwrite_starts_anew(
     stopped_run(tmp_path / "a")
     shutil.copytree(tmp_path / "a", tmp_path / "b")
     monkeypatch.setattr(records, "_processor", lambda: "another processor")
-    assert fit_in(tmp_path / "a", resume=True).times.interruptions == 1
+    assert fit_in(tmp_path / "a", if_exists="resume").times.interruptions == 1
     assert "goes on, though device_name differ from those of the checkpoint" in caplog.records[-1].getMessage()
-    assert fit_in(tmp_path / "b", resume=True, overwrite=True).times.interruptions == 0
-    assert "starting anew, since device_name differ" in caplog.records[-1].getMessage()
+    assert fit_in(tmp_path / "b", if_exists="replace").times.interruptions == 0
+    assert "starting from the beginning, since device_name differ" in caplog.records[-1].getMessage()
 
 
 def test_weights_that_do_not_fit_the_package_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stopped_run(tmp_path)
     monkeypatch.setitem(registry.REGISTRY, "pure4", SMALL["pure8"])
-    with pytest.raises(ValueError, match=r"is of another version of this package, .* give --overwrite"):
-        fit_in(tmp_path, resume=True)
+    with pytest.raises(ValueError, match=r"is of another version of this package, .* give --if-exists restart"):
+        fit_in(tmp_path, if_exists="resume")
 
 
-@pytest.mark.parametrize("given", [{"resume": True}, {"max_seconds": 3.0}, {"tensorboard": True}])
+@pytest.mark.parametrize("given", [{"if_exists": "resume"}, {"max_seconds": 3.0}, {"tensorboard": True}])
 def test_what_needs_a_folder_is_refused_without(given: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=f"{next(iter(given))} can be had with a folder only; give out="):
         fit("digits", "pure4", **given)
@@ -382,9 +383,10 @@ def test_a_stop_on_a_full_disk_says_that_the_last_checkpoint_is_an_older_one(
 
     monkeypatch.setattr(Checkpoints, "save", full_at_the_second)
     stop_behind(6)
-    with pytest.raises(Stopped, match="SIGTERM was received; stopped without a new checkpoint; give --resume"):
+    expected = "SIGTERM was received; stopped without a new checkpoint; give --if-exists resume"
+    with pytest.raises(Stopped, match=expected):
         fit_in(tmp_path)
-    assert fit_in(tmp_path, resume=True).outcome() == undisturbed.outcome()
+    assert fit_in(tmp_path, if_exists="resume").outcome() == undisturbed.outcome()
 
 
 # Random numbers
@@ -400,4 +402,5 @@ def test_random_numbers_of_the_network_itself_go_on_too(tmp_path: Path, monkeypa
     with pytest.raises(Stopped):
         fit("digits", "pure_dropping", out=tmp_path, overrides=changes, max_seconds=0)
     torch.manual_seed(99)
-    assert fit("digits", "pure_dropping", out=tmp_path, overrides=changes, resume=True).outcome() == whole.outcome()
+    again = fit("digits", "pure_dropping", out=tmp_path, overrides=changes, if_exists="resume")
+    assert again.outcome() == whole.outcome()

@@ -101,8 +101,8 @@ def test_divergence_is_recorded_by_one_process(runs: tuple[Path, dict[str, list[
 
 
 def test_one_process_that_is_to_stop_stops_all_and_they_go_on(runs: tuple[Path, dict[str, list[int]], str]) -> None:
-    assert "another process was asked to; stopped in epoch 1 of 3, behind batch 1/11" in runs[2]
-    assert "0 seconds are over; stopped in epoch 1 of 3, behind batch 1/11" in runs[2]
+    assert "another process was asked to; stopped in epoch 1 of 3, after batch 1/11" in runs[2]
+    assert "0 seconds are over; stopped in epoch 1 of 3, after batch 1/11" in runs[2]
     whole, again = record(runs, "2x1"), record(runs, "stopped")
     assert again.times.interruptions == 1
     assert losses(again) == pytest.approx(losses(whole), rel=1e-5)
