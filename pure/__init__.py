@@ -43,6 +43,10 @@ _MODULES = {
 _WINGS = ("data", "execution", "models", "nn", "recipes", "records", "train")
 
 
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]
+
+
 def __getattr__(name: str) -> Any:
     """Import on first use: a command that only shows its help does not wait for PyTorch."""
     if name in _WINGS:

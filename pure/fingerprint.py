@@ -105,10 +105,13 @@ def _is_for_type_checkers(node: ast.AST) -> bool:
 
 
 def _taken(tree: ast.AST) -> Iterator[tuple[str, str]]:
-    """Names that are imported from a module, each with that module."""
+    """Names that are imported from a module, each with that module, and with what it is if it is a module itself."""
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
-            yield from ((alias.asname or alias.name, str(node.module)) for alias in node.names)
+            for alias in node.names:
+                yield from (
+                    (alias.asname or alias.name, name) for name in (str(node.module), f"{node.module}.{alias.name}")
+                )
 
 
 def _uses(tree: ast.AST) -> Iterator[str]:

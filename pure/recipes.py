@@ -67,7 +67,7 @@ class Recipe(BaseModel):
         warmup_error: share of training images, from 0 to 1, that are classified wrongly.
         selection: the weights that are tested: of the ``"last"`` epoch, or of the epoch with the
             ``"lowest-validation-loss"``.
-        augmentation: of each training image, anew in each epoch, as :func:`pure.data.augment.parse` reads it.
+        augmentation: of each training image, drawn again in each epoch, as :func:`pure.data.augment.parse` reads it.
         protocols: how test images are shown to the network, as :mod:`pure.data.protocols` names it; the first one
             counts in tables.
         noise_scale: the test set is measured again under Poisson noise of this scale (section 4.1.2); None: it is not.

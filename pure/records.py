@@ -129,13 +129,13 @@ class Score(_Part):
 
 
 class Epoch(_Part):
-    """One pass over the training set, and the validation behind it.
+    """One pass over the training set, and the validation after it.
 
     Attributes:
         lr: learning rate during the epoch.
         train: the batches as they were trained on, in training mode.
         validation: in evaluation mode; None where no images are held out.
-        reestimated: the validation again, with statistics of batch normalisation estimated anew, where the loss was
+        reestimated: the validation again, with statistics of batch normalisation estimated again, where the loss was
             absurd; the training went on without them.
         gradient_norm: mean over the steps of the gradient's norm, before it is cut.
         units: the product units by name.
@@ -162,7 +162,7 @@ class Evaluation(Score):
         predictions: the predicted class of each image in the order of the test set, as :func:`pack_classes` packs them;
             what a test that pairs two networks by image needs.  Left out above 100 classes.
         noise_scale: of the Poisson noise on the images; None for the images as they are.
-        reestimated: the same with statistics of batch normalisation estimated anew, where the loss was absurd.
+        reestimated: the same with statistics of batch normalisation estimated again, where the loss was absurd.
     """
 
     protocol: str = "whole"
@@ -257,7 +257,7 @@ class Environment(_Part):
 
     Attributes:
         pure: version of this package.
-        commit: of the checkout, with ``-dirty`` behind it if files differed; None outside a checkout.
+        commit: of the checkout, with ``-dirty`` after it if files differed; None outside a checkout.
         python: version.
         torch: version.
         torchvision: version.

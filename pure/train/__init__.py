@@ -39,6 +39,10 @@ __all__ = [
 ]
 
 
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]
+
+
 def __getattr__(name: str) -> Any:
     """Import on first use: ``python -m pure.train --help`` does not wait for PyTorch."""
     if name not in __all__:

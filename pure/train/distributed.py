@@ -241,7 +241,7 @@ def part_momentum(momentum: float, part: int, parts: int) -> float:
         parts: how many there are.
 
     Returns:
-        ``(m / parts) / (1 - (parts - 1 - part) * m / parts)``: what is left of a part after those behind it, which keep
+        ``(m / parts) / (1 - (parts - 1 - part) * m / parts)``: what is left of a part after those after it, which keep
         ``1 - m / parts`` and so on, is ``m / parts``.
     """
     share = momentum / parts

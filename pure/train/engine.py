@@ -40,7 +40,7 @@ OBSERVED_IMAGES = 64
 """Training images whose way through the product units is looked at after each epoch, at most."""
 
 REESTIMATION_BATCHES = 100
-"""Training batches over which statistics of batch normalisation are estimated anew, at most: their average then varies
+"""Training batches over which statistics of batch normalisation are estimated again, at most: their average then varies
 by a tenth of what those of single batches do."""
 
 Parts = list[tuple[Tensor, Tensor]]
@@ -291,7 +291,7 @@ class Engine:
         for number, (images, labels) in enumerate(parts):
             for layer, momentum in self.momenta:
                 layer.momentum = part_momentum(momentum, number, len(parts))
-            with self._synchronised(number == len(parts) - 1):
+            with self._synchronized(number == len(parts) - 1):
                 if self.graphed is not None:  # of whole batches on one device
                     loss, sums = self.graphed(images, labels)
                 else:  # parts count by their sizes; DDP takes the mean over the ranks
@@ -313,7 +313,7 @@ class Engine:
         with speed.autocast(self.recipe, self.group.device):
             return model(images.to(memory_format=speed.memory_format(self.execution))).float()  # type: ignore[no-any-return]
 
-    def _synchronised(self, last: bool) -> contextlib.AbstractContextManager[None]:
+    def _synchronized(self, last: bool) -> contextlib.AbstractContextManager[None]:
         """Gradients go over the ranks once a batch, after its last part."""
         if last or self.group.world_size == 1:
             return contextlib.nullcontext()
@@ -352,7 +352,7 @@ class Engine:
         return self.epochs[-1]
 
     def _validate(self) -> tuple[Score | None, Score | None]:
-        """Loss and accuracy on the validation set; where the loss is absurd also with statistics estimated anew."""
+        """Loss and accuracy on the validation set; where the loss is absurd also with statistics estimated again."""
         if self.splits.validation is None:
             return None, None
         protocol = self.recipe.protocols[0]
@@ -375,12 +375,12 @@ class Engine:
                 rank=rank,
                 world_size=ranks,
             )
-        found = measure(scores, images.labels[rank::ranks], synchronise=ranks > 1)
+        found = measure(scores, images.labels[rank::ranks], synchronize=ranks > 1)
         predicted = pack(self.group.interleave(scores.argmax(1)), scores.shape[1])
         return found.model_copy(update={"protocol": protocol, "predictions": predicted})
 
     def reestimated(self) -> nn.Module | None:
-        """A copy of the network with statistics of batch normalisation estimated anew; None if it has none."""
+        """A copy of the network with statistics of batch normalisation estimated again; None if it has none."""
         if not self.momenta:
             return None
         twin = copy.deepcopy(self.network)

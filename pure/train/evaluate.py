@@ -300,13 +300,13 @@ def pack(classes: Tensor, number: int) -> str | None:
     return pack_classes(classes.cpu()) if number <= _LARGEST_CONFUSION else None
 
 
-def measure(scores: Tensor, labels: Tensor, *, synchronise: bool = False) -> Evaluation:
+def measure(scores: Tensor, labels: Tensor, *, synchronize: bool = False) -> Evaluation:
     """Loss, accuracy and confusion of predictions; the predictions themselves are left out.
 
     Args:
         scores: shape ``(n, classes)``, as :func:`evaluate` gives them.
         labels: shape ``(n,)``, from 0 to ``classes - 1``.
-        synchronise: put the predictions of all ranks of ``torch.distributed`` together, each image with the same
+        synchronize: put the predictions of all ranks of ``torch.distributed`` together, each image with the same
             weight however many a rank has; all of them must call it, and all get the same answer.
 
     Raises:
@@ -319,9 +319,9 @@ def measure(scores: Tensor, labels: Tensor, *, synchronise: bool = False) -> Eva
     classes = scores.shape[1]
     if len(labels) == 0:  # a rank without images still takes part, with a row that nothing counts
         scores, labels = scores.new_zeros(1, classes), labels.new_full((1,), _IGNORED)
-    if synchronise and torch.distributed.get_backend() == "nccl":
+    if synchronize and torch.distributed.get_backend() == "nccl":
         scores, labels = scores.cuda(), labels.cuda()  # it exchanges nothing else
-    settings: dict[str, Any] = {"sync_on_compute": synchronise}
+    settings: dict[str, Any] = {"sync_on_compute": synchronize}
     confusion = MulticlassConfusionMatrix(classes, ignore_index=_IGNORED, **settings)
     # Accuracy as the numbers that it is the quotient of: exact, where MulticlassAccuracy rounds to float32.
     hits = {

@@ -131,11 +131,9 @@ def first_nonfinite(network: nn.Module, images: Tensor, labels: Tensor, forward:
     for name, parameter in network.named_parameters():
         if not parameter.isfinite().all():
             layer, _, weight = name.rpartition(".")
-            return NonFinite(
-                "weights", layer or None, f"{weight} was not finite before the step: {_describe(parameter)}"
-            )
+            return NonFinite("weights", layer or None, f"{weight} was not finite before the step: {_counts(parameter)}")
     if not images.isfinite().all():
-        return NonFinite("loss", None, f"the images were not finite: {_describe(images)}")
+        return NonFinite("loss", None, f"the images were not finite: {_counts(images)}")
 
     layers: list[str] = []  # in the order of the computation
     outputs: list[NonFinite] = []
@@ -143,7 +141,7 @@ def first_nonfinite(network: nn.Module, images: Tensor, labels: Tensor, forward:
 
     def watch(name: str, what: str, gradient: Tensor) -> None:
         if not gradient.isfinite().all():
-            gradients.setdefault(name, f"gradient of its {what}: {_describe(gradient)}")
+            gradients.setdefault(name, f"gradient of its {what}: {_counts(gradient)}")
 
     def enter(name: str, layer: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
         layers.append(name)
@@ -157,7 +155,7 @@ def first_nonfinite(network: nn.Module, images: Tensor, labels: Tensor, forward:
         if not isinstance(output, Tensor):
             return
         if not outputs and not output.isfinite().all():
-            reason = f"output of {type(layer).__name__}: {_describe(output)}{_cause(layer, inputs[0])}"
+            reason = f"output of {type(layer).__name__}: {_counts(output)}{_cause(layer, inputs[0])}"
             outputs.append(NonFinite("loss", name or None, reason))
         if output.requires_grad:
             output.register_hook(partial(watch, name, "output"))
@@ -265,7 +263,7 @@ def _copy(x: Any) -> Any:
     return x.clone() if isinstance(x, Tensor) and x.requires_grad else x
 
 
-def _describe(tensor: Tensor) -> str:
+def _counts(tensor: Tensor) -> str:
     """How many values are not finite, and where the others lie."""
     nan, infinite = int(tensor.isnan().sum()), int(tensor.isinf().sum())
     counts = [f"{number:,} {kind}" for number, kind in ((nan, "NaN"), (infinite, "infinite")) if number]

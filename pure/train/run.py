@@ -233,7 +233,7 @@ class Run:
         parameters = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
         # What a record would refuse is refused before the training, not after it.
         self.summary = ModelSummary(name=training.model, options=training.model_options, parameters=parameters)
-        self.data = _summarise(splits)
+        self.data = _summarize(splits)
         self.engine = Engine(network, splits, training.recipe, execution, training.seed, group, progress)
         self.checkpoints = Checkpoints(folder, training.identity(splits.fingerprint)) if folder is not None else None
         self.environment = Environment.current(group.device)  # now: the checkout may be another when the training ends
@@ -406,7 +406,7 @@ class Run:
     def _finish(self, divergence: Divergence | None, selected: int | None, tests: dict[str, Any]) -> RunRecord:
         """Leave weights and record."""
         training, engine = self.training, self.engine
-        weights = _serialise(engine.network)
+        weights = _serialize(engine.network)
         record = RunRecord(
             recipe=training.recipe,
             execution=engine.execution,
@@ -500,7 +500,7 @@ def _test(engine: Engine) -> dict[str, Any]:
     }
 
 
-def _summarise(splits: Splits) -> DataSummary:
+def _summarize(splits: Splits) -> DataSummary:
     """As a record holds it.
 
     Raises:
@@ -528,7 +528,7 @@ def _summarise(splits: Splits) -> DataSummary:
     )
 
 
-def _serialise(network: nn.Module) -> bytes:
+def _serialize(network: nn.Module) -> bytes:
     """The weights as safetensors: each tensor by its name, on its own, contiguous."""
     state = network.state_dict().items()
     return safetensors.torch.save(

@@ -15,7 +15,7 @@ def scalar_writer(folder: Path) -> Callable[[int, Epoch], None]:
     """A function that writes the figures of an epoch, given its number.
 
     The folder is made at the first call.  An epoch that is written again, by a run that was resumed, replaces the
-    older one and those behind it.
+    older one and those after it.
 
     Raises:
         ModuleNotFoundError: TensorBoard is not installed.

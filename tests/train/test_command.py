@@ -45,11 +45,15 @@ def given(folder: Path, *more: str) -> list[str]:
 
 
 def started(folder: Path, *more: str, **how: Any) -> subprocess.Popen[str]:
-    """The command in a group of its own, as a batch system starts it."""
+    """The command in a group of its own, as a batch system starts it; what runs these tests may ignore Ctrl-C."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **how}
     command = [*COMMAND, "--out", str(folder), *more]
-    return subprocess.Popen(command, env=environment, text=True, process_group=0, **streams)
+    return subprocess.Popen(command, env=environment, text=True, process_group=0, preexec_fn=_hears, **streams)
+
+
+def _hears() -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 300) -> None:

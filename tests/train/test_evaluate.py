@@ -400,7 +400,7 @@ def _rank(rank: int, folder: str) -> None:
         network.module.bn1.num_batches_tracked.fill_(rank)
         scores = evaluate(network, images, RAW, batch_size=1, rank=1 - rank, world_size=2)
         assert network.module.bn1.num_batches_tracked == rank  # nothing was exchanged
-        results.append((len(scores), measure(scores, images.labels[1 - rank :: 2], synchronise=True)))
+        results.append((len(scores), measure(scores, images.labels[1 - rank :: 2], synchronize=True)))
     pair = Numbered((8, 8), (9, 9))
     apart = measure(evaluate(network, pair, RAW, rank=rank, world_size=2), pair.labels[rank::2])
     results.append((1, apart))

@@ -475,7 +475,7 @@ def crash(*_: Any, **__: Any) -> Any:
     raise RuntimeError("pulled the plug")
 
 
-CRASHES = {"batches_left": Engine, "_test": run, "_serialise": run, "write_atomically": run}
+CRASHES = {"batches_left": Engine, "_test": run, "_serialize": run, "write_atomically": run}
 
 
 @pytest.mark.parametrize("where", CRASHES)
