@@ -73,8 +73,11 @@ class Recipe(BaseModel):
         noise_scale: the test set is measured again under Poisson noise of this scale (section 4.1.2); None: it is not.
         noise_curve: further scales under which the test set is measured, for the drop as a curve over the scale.
         noise_seed: fixes the noise; the same for every run.
-        precision: of all but the product units' convolutions.
-        unit_precision: of the product units' convolutions, whose results are exponents.
+        precision: of all but the product units' convolutions.  ``float32`` is that of IEEE 754; ``tf32`` allows
+            convolutions and products of matrices on NVIDIA's GPUs to round their factors to 10 bits after the point,
+            and is float32 elsewhere.  ``bfloat16`` and ``float16`` are those of autocast: weights stay float32, and of
+            a product unit only the sum that is its exponent is lowered.
+        unit_precision: of this sum alone: the product units' convolutions, whose results are exponents.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)

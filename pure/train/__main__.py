@@ -1,9 +1,9 @@
 """``python -m pure.train``: the command line of :func:`pure.train.fit`.
 
-Nothing that takes time is imported before the arguments are read, and signals wait until there is a training that hears
-them.  Exit codes: 0, there is a record, of a training that reached its end or of one that diverged; 2, something given
-is wrong or could not be written; 75, stopped by SIGTERM, SIGUSR1, SIGHUP or ``--max-seconds``, and can go on; 130, the
-same by Ctrl-C.  ``torchrun`` itself then ends with 1, and its report names the codes of its processes.
+Nothing that takes time is imported before the arguments are read, and signals wait until a training hears them.  Exit
+codes: 0, there is a record, of a training that reached its end or diverged; 2, something given is wrong or could not
+be written; 75, stopped by a signal or ``--max-seconds``, and can go on; 130, the same by Ctrl-C.  ``torchrun`` itself
+then ends with 1.
 """
 
 from __future__ import annotations

@@ -1,11 +1,10 @@
 """Checkpoints: the whole state of a training in one file, from which it goes on as if nothing had happened.
 
-A file is what :func:`torch.save` makes of the format's version, the run's identity and its state: nested dicts, lists,
-numbers, strings and tensors, so that ``torch.load(weights_only=True)`` reads it.  The archive's comment is the SHA-256
-of all before it, which is compared before anything is parsed.
+``torch.load(weights_only=True)`` reads it: nested dicts, lists, numbers, strings and tensors.  The archive's comment is
+the SHA-256 of all before it, which is compared before anything is parsed.
 
-A folder keeps two, the latest and the one before.  A new one gets its name only when it is complete and on the disk;
-where the latest cannot be read, the one before is.
+A folder keeps two, the latest and the one before.  A new one gets its name only when it is on the disk; where the
+latest cannot be read, the one before is.
 """
 
 from __future__ import annotations

@@ -3,14 +3,6 @@
 One seed fixes initialisation, order, augmentation and noise.  What is left is the order in which numbers are added up.
 On a CPU a training repeats bit for bit with the same versions, the same kind of processor and the same number of
 threads; :func:`deterministic` then only refuses operations that would not.
-
-On CUDA, sums by atomic additions and cuDNN's choice of algorithms by timing differ from run to run.
-:func:`deterministic` forbids both: a training repeats on the same GPU model with the same driver, CUDA, cuDNN and
-PyTorch.  It does not on another GPU model, with another number of GPUs, or with another batch per GPU, whose sums are
-taken in another order; and ``torch.compile`` may choose other kernels on another machine.  cuBLAS reads
-``CUBLAS_WORKSPACE_CONFIG`` when it is first used: where a process has used CUDA before, set the variable to ``:4096:8``
-in the shell.  An operation without a deterministic version raises a RuntimeError that names it; among PyTorch's list of
-those there is none that the networks of this package need, but that was not tried on a GPU.
 """
 
 from __future__ import annotations
@@ -30,6 +22,16 @@ _CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
 @contextmanager
 def deterministic(wanted: bool = True) -> Iterator[None]:
     """Restrict PyTorch to operations that repeat bit for bit; all settings are as found afterwards.
+
+    On CUDA, sums by atomic additions and cuDNN's choice of algorithms by timing differ from run to run; both are
+    forbidden here.  A training then repeats on the same GPU model with the same driver, CUDA, cuDNN and PyTorch.  It
+    does not on another GPU model, with another number of GPUs, or with another batch per GPU, whose sums are taken in
+    another order; and ``torch.compile`` may choose other kernels on another machine.
+
+    cuBLAS reads ``CUBLAS_WORKSPACE_CONFIG`` when it is first used: where a process has used CUDA before, set the
+    variable to ``:4096:8`` in the shell.  An operation without a deterministic version raises a RuntimeError that names
+    it; among PyTorch's list of those there is none that the networks of this package need, but that was not tried on a
+    GPU.
 
     Args:
         wanted: False changes nothing.

@@ -5,15 +5,6 @@ them there is one process, for which everything here is the identity, so that th
 
     with ranks() as group:
         network = group.wrap(network.to(group.device))
-
-*Gradients.*  DDP averages them over the ranks.  The mean over a batch is the mean of its parts' means where the parts
-are equally large; the last batch of an epoch may leave parts that differ, so let each rank's loss be the *sum* over its
-images times ``group.world_size / images in the global batch``.
-
-*Batch normalisation* sees a part of the batch, on several devices as well as with micro-batches on one (see
-:func:`part_momentum`), unless it is synchronised.  Its running statistics are each rank's own during an epoch; their
-average over the ranks (:meth:`Group.average_statistics`), taken before an evaluation, is what averaging after each step
-would have given, because a running average is linear.
 """
 
 from __future__ import annotations
@@ -52,6 +43,15 @@ _ENTERED = itertools.count()
 
 class Group:
     """The processes that train together, as one of them sees them.
+
+    *Gradients.*  DDP averages them over the ranks.  The mean over a batch is the mean of its parts' means where the
+    parts are equally large; the last batch of an epoch may leave parts that differ, so let each rank's loss be the
+    *sum* over its images times ``group.world_size / images in the global batch``.
+
+    *Batch normalisation* sees a part of the batch, on several devices as well as with micro-batches on one (see
+    :func:`part_momentum`), unless it is synchronized.  Its running statistics are each rank's own during an epoch;
+    their average over the ranks (:meth:`average_statistics`), taken before an evaluation, is what averaging after each
+    step would have given, because a running average is linear.
 
     Attributes:
         rank: number of this process, from 0.

@@ -1,6 +1,6 @@
 """The steps of a training: from initial weights through the epochs, knowing nothing of files or the test set.
 
-An :class:`Engine` stands at any time at a batch of an epoch.  :meth:`Engine.state` is all that it goes on from, and
+An :class:`Engine` stands at a batch of an epoch.  :meth:`Engine.state` is all that it goes on from, and
 :meth:`Engine.restore` goes back to it.  Order and augmentation depend on the seed, the epoch and the batch alone
 (:mod:`pure.data.loaders`), the learning rate on the epochs before (:mod:`pure.train.schedule`), so neither is a part
 of it.  The loop over the steps is :meth:`pure.train.run.Run.train`.

@@ -9,11 +9,6 @@ the order in which a training uses it::
         ...
             with speed.autocast(recipe, device):
                 logits = network(images)
-
-``float32`` is that of IEEE 754.  ``tf32`` allows convolutions and products of matrices on NVIDIA's GPUs to round their
-factors to 10 bits after the point; elsewhere it is float32.  ``bfloat16`` and ``float16`` are those of autocast:
-weights stay float32, convolutions and products of matrices are lowered, and of a product unit only the sum that is its
-exponent (see :mod:`pure.nn.functional`).  ``unit_precision`` is that of this sum alone.
 """
 
 from __future__ import annotations
