@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,3 +48,12 @@ def test_a_wing_imports_from_those_below_it() -> None:
 def test_what_a_module_imports_is_public() -> None:
     for path, module, name in imports():
         assert not name.startswith("_") or name.startswith("__"), f"{path} imports {name} from {module}"
+
+
+def test_what_the_api_page_lists_is_there() -> None:
+    page = (ROOT / "book" / "api.md").read_text()
+    listed = re.findall(r"automodule:: (\S+)\n   :members: ([^\n]+(?:\n     +[^\n]+)*)", page)
+    assert len(listed) > 20
+    for module, members in listed:
+        there = dir(importlib.import_module(module))
+        assert [name for name in re.split(r",\s*", members) if name not in there] == [], module
