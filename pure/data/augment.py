@@ -1,28 +1,8 @@
-"""Augmentations as text, so that they are data in a recipe: ``"pad-crop(4)+flip"``.
+"""Augmentations as text, so that they are data in a recipe: ``"pad-crop(4)+flip"``; :func:`parse` lists them.
 
 Each is an operation on a batch of images on any device; a worker's single image is a batch of one.  The random numbers
 are drawn apart from their use and on the CPU, so that they are the same on every device and a batch can be cut into
-parts.
-
-=====================  ==========================================================================================
-``none``               the image as it is
-``shift(p)``           moved by up to ``p`` pixels along each axis, the border filled with the image's edge
-``pad-crop(p)``        the same with black borders: padded by ``p`` pixels, a window of the old size cut out (He et
-                       al., 2016, section 4.2).  Black is grey level 0 of the raw image, as torchvision's
-                       ``RandomCrop(padding=p)`` before normalization has it, and most published trainings; one that
-                       pads after normalization fills with the mean colour instead
-``flip``               mirrored left to right, every second image
-``resized-crop(s)``    a window of 8 to 100 % of the area and an aspect ratio of 3/4 to 4/3, resized to ``s x s``:
-                       torchvision's ``RandomResizedCrop`` with its fallback to the centre after ten tries
-``scale-crop(a,b,s)``  the shorter edge resized to a length from ``a`` to ``b``, all as likely, a window of ``s x s``
-                       cut out: "scale augmentation" of He et al. (2016, section 3.4), with 256, 480 and 224
-``resize(s)``          the shorter edge resized to ``s``
-``center-crop(s)``     the middle ``s x s``
-``rotate(a)``          turned by up to ``a`` degrees either way about the centre, bilinear, the corners black
-=====================  ==========================================================================================
-
-Resizing is bilinear and *antialiased*, as Pillow and torchvision do it by default: without, a window that shrinks
-loses detail by chance, and loaders of PIL images would differ from those of tensors.
+parts.  Resizing is bilinear and antialiased, as Pillow and torchvision do it by default.
 """
 
 from __future__ import annotations
@@ -138,6 +118,26 @@ def _augment_one(augmentation: Augmentation, image: Tensor) -> Tensor:
 
 def parse(text: str) -> Augmentation:
     """Read an augmentation: names joined by ``+``, each with its number in brackets if it takes one.
+
+    =====================  ==========================================================================================
+    ``none``               the image as it is
+    ``shift(p)``           moved by up to ``p`` pixels along each axis, the border filled with the image's edge
+    ``pad-crop(p)``        the same with black borders: padded by ``p`` pixels, a window of the old size cut out (He et
+                           al., 2016, section 4.2).  Black is grey level 0 of the raw image, as torchvision's
+                           ``RandomCrop(padding=p)`` before normalization has it, and most published trainings; one
+                           that pads after normalization fills with the mean colour instead
+    ``flip``               mirrored left to right, every second image
+    ``resized-crop(s)``    a window of 8 to 100 % of the area and an aspect ratio of 3/4 to 4/3, resized to ``s x s``:
+                           torchvision's ``RandomResizedCrop`` with its fallback to the centre after ten tries
+    ``scale-crop(a,b,s)``  the shorter edge resized to a length from ``a`` to ``b``, all as likely, a window of
+                           ``s x s`` cut out: "scale augmentation" of He et al. (2016, section 3.4), with 256, 480 and
+                           224
+    ``resize(s)``          the shorter edge resized to ``s``
+    ``center-crop(s)``     the middle ``s x s``
+    ``rotate(a)``          turned by up to ``a`` degrees either way about the centre, bilinear, the corners black
+    =====================  ==========================================================================================
+
+    Without antialiasing a window that shrinks would lose detail by chance, and differ from what Pillow makes of it.
 
     Raises:
         ValueError: a name is unknown (the known ones are told), or its number is missing, surplus or out of its range.

@@ -12,8 +12,20 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import torch
 from torch import Tensor
+from torchvision.transforms.v2 import functional as transforms
 
-__all__ = ["ImageSet", "Images", "Joined", "Subset", "name_of", "read", "rows_in_chunks", "select", "sha256_of"]
+__all__ = [
+    "ImageSet",
+    "Images",
+    "Joined",
+    "Subset",
+    "name_of",
+    "read",
+    "rows_in_chunks",
+    "select",
+    "sha256_of",
+    "square",
+]
 
 _CHUNK_BYTES = 64 * 2**20
 
@@ -68,6 +80,12 @@ def rows_in_chunks(images: Images, most: int | None = None) -> list[Tensor]:
     assert images.shape is not None
     step = max(1, _CHUNK_BYTES // max(1, math.prod(images.shape)))
     return list(torch.arange(len(images)).split(step if most is None else min(step, most)))
+
+
+def square(image: Tensor, side: int) -> Tensor:
+    """The centre ``(..., C, side, side)`` of an image whose shorter side was brought to ``side``, antialiased."""
+    scaled: Tensor = transforms.center_crop(transforms.resize(image, [side], antialias=True), [side, side])
+    return scaled
 
 
 def name_of(images: Images, row: int) -> str:

@@ -1,17 +1,9 @@
-"""Batches for training and evaluation, made on the device or by worker processes.
+"""Batches for training and evaluation, made on the device or by worker processes: :func:`make_loader`.
 
-The *device* loader keeps the whole set on the device as uint8 and augments, shuffles and normalizes there by operations
-on whole batches, without workers.  The *workers* loader is for what does not fit, or has no common shape: processes
-read and augment single images, and the device only normalizes.
-
-Random numbers are counter-based.  The order of an epoch depends on ``(seed, epoch)`` only; the augmentation of a batch
-depends on ``(seed, epoch, batch)`` on the device, that of an image on ``(seed, epoch, row)`` in workers.  So a training
-can go on at any batch, the number of workers changes nothing, and a checkpoint holds no state of a sampler.  The
-numbers are drawn on the CPU, and are the same whatever the device.
-
-With ``W`` ranks and ``M`` micro-batches, each batch is cut into ``W * M`` contiguous parts of nearly equal size, and
-rank ``r`` gets part ``m * W + r`` as its micro-batch ``m``: one process with two micro-batches sees exactly what two
-ranks see.  An evaluation (``shuffle=False``) gives rank ``r`` the rows ``r, r + W, r + 2W, ...``, each row once.
+The *device* loader keeps the whole set on the device as uint8 and augments, shuffles and normalizes there, whole
+batches at once.  The *workers* loader is for what does not fit, or has no common shape: processes read and augment
+single images, and the device only normalizes.  What is drawn depends on seed, epoch and place alone, so a training can
+go on at any batch.
 """
 
 from __future__ import annotations
@@ -63,6 +55,16 @@ def make_loader(
     micro_batches: int = 1,
 ) -> Loader:
     """A loader of normalized batches.
+
+    Random numbers are counter-based.  The order of an epoch depends on ``(seed, epoch)`` only; the augmentation of a
+    batch depends on ``(seed, epoch, batch)`` on the device, that of an image on ``(seed, epoch, row)`` in workers.  So
+    the number of workers changes nothing, and a checkpoint holds no state of a sampler.  The numbers are drawn on the
+    CPU, and are the same whatever the device.
+
+    With ``W`` ranks and ``M`` micro-batches, each batch is cut into ``W * M`` contiguous parts of nearly equal size,
+    and rank ``r`` gets part ``m * W + r`` as its micro-batch ``m``: one process with two micro-batches sees exactly
+    what two ranks see.  An evaluation (``shuffle=False``) gives rank ``r`` the rows ``r, r + W, r + 2W, ...``, each row
+    once.
 
     Args:
         images: the set.

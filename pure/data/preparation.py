@@ -18,7 +18,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as transforms
 
 from pure.data.augment import parse
-from pure.data.images import Images, ImageSet, Joined, select
+from pure.data.images import Images, ImageSet, Joined, select, square
 from pure.data.machine import processors, require_memory
 from pure.data.splits import Splits
 
@@ -129,27 +129,25 @@ def per_class_rows(labels: Tensor, number: int, seed: int) -> Tensor:
 
 def _cut(images: Images, crop: int | None, size: int | None) -> ImageSet:
     """All images, cropped and resized, in memory."""
-    first = _square(images[0][0], crop, size)
+    first = _shrunk(images[0][0], crop, size)
     require_memory(len(images), tuple(first.shape))
     pixels = torch.empty((len(images), *first.shape), dtype=first.dtype)
 
     def load(row: int) -> None:
-        pixels[row] = _square(images[row][0], crop, size)
+        pixels[row] = _shrunk(images[row][0], crop, size)
 
     with ThreadPoolExecutor(processors()) as pool:
         deque(pool.map(load, range(len(images)), chunksize=_READ_AT_ONCE), maxlen=0)  # raises what a thread raised
     return ImageSet(pixels, images.labels)
 
 
-def _square(image: Tensor, crop: int | None, size: int | None) -> Tensor:
+def _shrunk(image: Tensor, crop: int | None, size: int | None) -> Tensor:
     """The centre of an image ``(C, H, W)``, brought to the size."""
     if crop is not None:
         if min(image.shape[-2:]) < crop:
             raise ValueError(f"an image of {image.shape[-1]} x {image.shape[-2]} pixels is too small for crop={crop}")
         image = transforms.center_crop(image, [crop, crop])
-    if size is not None:
-        image = transforms.center_crop(transforms.resize(image, [size], antialias=True), [size, size])
-    return image
+    return image if size is None else square(image, size)
 
 
 def _require_sense(

@@ -1,23 +1,8 @@
-"""How test images are shown to a network, each way by its name.
+"""How test images are shown to a network, each way by its name; :data:`PROTOCOLS` lists them.
 
-======================  ==============================================================================================
-protocol                what the network sees
-======================  ==============================================================================================
-``whole``               the image as it is: digits, CIFAR-10, galaxies
-``single-crop``         the central 224 x 224 pixels, after the shorter side was brought to 256
-``ten-crop``            the four corners and the centre, 224 x 224, of the central 256 x 256, and their mirror images
-``multi-scale``         the whole image and its mirror image, shorter side 224, 256, 384, 480 and 640, by a network that
-                        is made fully convolutional
-======================  ==============================================================================================
-
-He et al. (2016, section 3.4) compare their networks by "the standard 10-crop testing" of Krizhevsky et al. (2012) and,
-"for best results", by the fully convolutional form of Simonyan and Zisserman (2015) with scores averaged over the five
-scales; the rows that table 4 of the paper repeats are of the second kind.  They do not say which scores are averaged.
-The two papers that they follow average softmax outputs, over crops and over scales and mirror images; so do we.  Within
-one pass of the fully convolutional form the logits are averaged over positions, as Simonyan and Zisserman do.
-
-Sizes can be changed, and are then part of the name: ``"single-crop(144,128)"``, ``"ten-crop(144,128)"``,
-``"multi-scale(128,144,192)"``.
+He et al. (2016, section 3.4) compare their networks by "the standard 10-crop testing" and, "for best results", by the
+fully convolutional form with scores averaged over five scales; the rows that table 4 of the paper repeats are of the
+second kind.
 """
 
 from __future__ import annotations
@@ -40,7 +25,26 @@ PROTOCOLS: Mapping[str, tuple[int, ...]] = {
     "ten-crop": (256, 224),
     "multi-scale": (224, 256, 384, 480, 640),
 }
-"""The protocols by name, with the sizes that they have unless told otherwise."""
+"""The protocols by name, with the sizes that they have unless told otherwise.
+
+======================  ==============================================================================================
+protocol                what the network sees
+======================  ==============================================================================================
+``whole``               the image as it is: digits, CIFAR-10, galaxies
+``single-crop``         the central 224 x 224 pixels, after the shorter side was brought to 256
+``ten-crop``            the four corners and the centre, 224 x 224, of the central 256 x 256, and their mirror images
+``multi-scale``         the whole image and its mirror image, shorter side 224, 256, 384, 480 and 640, by a network that
+                        is made fully convolutional
+======================  ==============================================================================================
+
+He et al. (2016, section 3.4) do not say which scores are averaged.  The two papers that they follow, Krizhevsky et al.
+(2012) and Simonyan and Zisserman (2015), average softmax outputs, over crops and over scales and mirror images; so do
+we.  Within one pass of the fully convolutional form the logits are averaged over positions, as Simonyan and Zisserman
+do.
+
+Sizes can be changed, and are then part of the name: ``"single-crop(144,128)"``, ``"ten-crop(144,128)"``,
+``"multi-scale(128,144,192)"``.
+"""
 
 
 @dataclass(frozen=True)

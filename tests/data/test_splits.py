@@ -172,6 +172,19 @@ def test_statistics_are_numpys_in_chunks_of_any_size(
     assert (mean.tolist(), std.tolist()) == tuple(map(lambda x: pytest.approx(x, rel=1e-6), numpys(images.images)))
 
 
+def test_rows_are_read_in_pieces_of_64_megabytes_whatever_the_images() -> None:
+    class Large:
+        shape = (3, 1200, 1200)  # 4.32 MB each
+
+        def __len__(self) -> int:
+            return 40
+
+    pieces = image_sets.rows_in_chunks(Large())  # type: ignore[arg-type]
+    assert [len(rows) for rows in pieces] == [15, 15, 10]
+    assert torch.cat(pieces).tolist() == list(range(40))
+    assert [len(rows) for rows in image_sets.rows_in_chunks(random_set(11), most=4)] == [4, 4, 3]
+
+
 def test_statistics_of_float_images_and_of_images_of_several_shapes() -> None:
     pixels = random_set(4).images.float() / 3
     mean, std = Splits("a", ("b",), ImageSet(pixels, torch.zeros(4, dtype=torch.int64)), None, random_set(1)).statistics

@@ -1,15 +1,7 @@
 """CIFAR-10 (Krizhevsky, 2009): 60,000 colour photographs, 32 x 32 pixels, 50,000 to train, 10,000 to test.
 
-Three variants, never mixed, and part of the name that a record keeps:
-
-- ``cifar10``: the original batches, in Python form (the folder ``cifar-10-batches-py``, as torchvision downloads them)
-  or in binary form (``cifar-10-batches-bin``): the same images in the same order;
-- ``cifar10-jpeg``: a tree ``train/<class>/*.jpg``, ``test/<class>/*.jpg``.  JPEG loses detail, so an accuracy on it
-  compares with another model's on the same files, not with a published one;
-- ``cifar10-png``: the same tree with PNG files, which lose nothing.
-
-``test="batch5"`` trains on the original batches 1 to 4 and tests on batch 5, so that the official test set stays
-untouched: a data set of its own by the name ``cifar10-batch5``, which everybody who has CIFAR-10 can repeat.
+It goes about in three variants, which are never mixed and are part of the name that a record keeps: the original
+batches, trees of PNG files, which lose nothing, and trees of JPEG files, which do.
 """
 
 from __future__ import annotations
@@ -78,7 +70,15 @@ def cifar10(
     """CIFAR-10, all of it in memory: in its official division, or without the official test set.
 
     The folder, or ``cifar10*`` in it, holds the original batches or a tree of images; what is found decides on the
-    variant.  A tree is decoded once and then kept as one file in ``cache`` below the root, or, where that cannot be
+    variant:
+
+    - ``cifar10``: the original batches, in Python form (the folder ``cifar-10-batches-py``, as torchvision downloads
+      them) or in binary form (``cifar-10-batches-bin``): the same images in the same order;
+    - ``cifar10-jpeg``: a tree ``train/<class>/*.jpg``, ``test/<class>/*.jpg``.  JPEG loses detail, so an accuracy on it
+      compares with another network's on the same files, not with a published one;
+    - ``cifar10-png``: the same tree with PNG files, which lose nothing.
+
+    A tree is decoded once and then kept as one file in ``cache`` below the root, or, where that cannot be
     written, in the user's folder for caches.
 
     Args:

@@ -43,7 +43,7 @@ def get(title: str, download: Callable[[], object], source: str, target: Path, s
             raise OSError(
                 error.errno,
                 f"the disk is full: {title} takes at least {size:,} bytes in {target}; free as much, or choose another "
-                "folder (--data), and run it again: what is not whole is got anew",
+                "folder (--data), and run it again: what is not whole is got again",
             ) from error
         raise unwritable(target, error) from error
     return target

@@ -101,7 +101,7 @@ def _depth(image: Image.Image) -> int | None:
 
 
 def _jpeg_pixels(data: memoryview) -> int:
-    """How many pixels a JPEG promises, in the header of its first frame; 0 if that is not found, or it is none.
+    """How many pixels a JPEG promises in the header of its first frame; 0 if there is none, or it is no JPEG.
 
     torchvision's decoder believes it whatever it says: two wrong bytes could ask for 13 GB.
     """

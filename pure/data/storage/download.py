@@ -254,7 +254,7 @@ def _connect(url: str, part: Path, size: int | None, timeout: float, bar: tqdm[A
 
 
 def _receive(response: Any, part: Path, have: int, total: int | None, bar: tqdm[Any]) -> int:
-    """Append the body to the part, or write it anew if ``have`` is 0; returns the bytes received."""
+    """Append the body to the part, or write it from the start if ``have`` is 0; returns the bytes received."""
     received = 0
     try:
         # Unbuffered: what was written is in the file, also if the next block finds the disk full.

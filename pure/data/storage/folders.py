@@ -20,11 +20,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torchvision.transforms.v2 import functional as transforms
 from tqdm import tqdm
 
 from pure.data import splits
-from pure.data.images import ImageSet
+from pure.data.images import ImageSet, square
 from pure.data.machine import processors, require_memory
 from pure.data.splits import Splits
 from pure.data.storage.decoding import decode, image_size
@@ -212,7 +211,7 @@ class FolderImages:
                 image = self._decode(index)
             except OSError as error:
                 return _reason(error)
-            images[index] = image if image.shape == shape else _square(image, shape[1])
+            images[index] = image if image.shape == shape else square(image, shape[1])
             return None
 
         reasons = _parallel(load, range(len(self)), f"read {self.root.name}", workers, progress)
@@ -410,12 +409,6 @@ def skip_unreadable(images: FolderImages, progress: bool | None = None) -> Folde
     return readable
 
 
-def _square(image: Tensor, side: int) -> Tensor:
-    """The centre of an image whose shorter side was brought to ``side``."""
-    scaled: Tensor = transforms.center_crop(transforms.resize(image, [side], antialias=True), [side, side])
-    return scaled
-
-
 def _require_classes(
     root: Path, found: Sequence[str], labels: NDArray[np.int64], expected: Sequence[str] | None
 ) -> None:
@@ -508,7 +501,7 @@ def _read_listing(
             if not np.array_equal(_stamps(root, file["folders"].tolist()), file["stamps"]):
                 return None
             return file["classes"].tolist(), file["labels"], file["names"], file["sizes"]
-    except Exception:  # no listing, or a broken one: of whatever kind, it is made anew
+    except Exception:  # no listing, or a broken one: of whatever kind, it is made again
         return None
 
 

@@ -150,11 +150,11 @@ class HDF5Images:
 def augmented_once(
     images: Images, augmentation: str, seed: int, folder: str | Path, progress: bool | None = None
 ) -> HDF5Images:
-    """Each image once more, augmented: drawn once, written to a file, and read from there ever after (section 4.1.2).
+    """Each image once more, augmented: drawn once, written to a file, and read from there afterwards (section 4.1.2).
 
     The file's name and its attributes hold the fingerprint of all that it depends on: the images, the augmentation,
     the seed, the code that augments and the version of PyTorch that draws.  Another setting is another file; one that
-    is damaged is made anew.
+    is damaged is made again.
 
     Args:
         images: what is augmented.

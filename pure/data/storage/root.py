@@ -1,4 +1,4 @@
-"""Where the data sets lie on this machine, and what is said when one of them does not."""
+"""Where the data sets lie on this machine, and what is said when one is missing."""
 
 from __future__ import annotations
 
