@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
+import random
 import re
+import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import jupytext
 import nbformat
+import psutil
 import pytest
 import yaml
 from test_records import make_record
 
+import pure
 from pure.records import RECORD_NAME, load
 
 ROOT = Path(__file__).parents[1]
@@ -345,6 +351,7 @@ class Batch:
         self.executed: list[str] = []
         self.failing: Exception | None = None
         self.diverged = False
+        self.on_execution: Callable[[Any], None] = lambda stop: None
         self.now = "fingerprint of now"
         monkeypatch.setattr(workflow.run_one, "execute", self.execute)
         monkeypatch.setattr(workflow.experiments, "fingerprint", lambda *_: self.now)
@@ -354,6 +361,7 @@ class Batch:
     ) -> None:
         self.executed.append(output.name)
         assert parameters["if_exists"] == "resume"
+        self.on_execution(stop)
         if self.failing:
             raise self.failing
         if not (Path(parameters["out"]) / RECORD_NAME).exists():
@@ -497,19 +505,26 @@ def test_a_run_that_another_process_is_at_is_waited_for(batch: Batch, capsys: py
     assert "waiting: another process is at this run" in capsys.readouterr().out
 
 
-def test_a_stopped_job_is_queued_again_by_slurm_only(batch: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_slurms_warning_queues_a_job_again(batch: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
     called: list[list[str]] = []
-    monkeypatch.setattr(batch.workflow.run_one.subprocess, "run", lambda command, check: called.append(command))
+
+    def scontrol(command: list[str], check: bool) -> subprocess.CompletedProcess[bytes]:
+        called.append(command)
+        return subprocess.CompletedProcess(command, 1)
+
+    monkeypatch.setattr(batch.workflow.run_one.subprocess, "run", scontrol)
     remove_record(batch)
-    batch.failing = batch.workflow.run_one.Stopped("SIGTERM was received")
-    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
-    batch.go("--requeue")
-    monkeypatch.setenv("SLURM_JOB_ID", "17")
-    batch.go()
-    assert called == []
-    batch.go("--requeue")
-    assert called == [["scontrol", "requeue", "17"]]
-    assert batch.code == 75
+    for job, arguments, number, calls in [
+        (None, ["--requeue"], signal.SIGUSR1, []),
+        ("17", [], signal.SIGUSR1, []),
+        ("17", ["--requeue"], signal.SIGTERM, []),  # by scancel: somebody wants it gone
+        ("17", ["--requeue"], signal.SIGUSR1, [["scontrol", "requeue", "17"]]),
+    ]:
+        batch.on_execution = lambda stop, number=number: stop.receive(number)
+        batch.failing = batch.workflow.run_one.Stopped("asked to")
+        monkeypatch.setenv("SLURM_JOB_ID", job) if job else monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+        batch.go(*arguments)
+        assert (batch.code, called) == (75, calls)
 
 
 @pytest.mark.parametrize("changed", ["notebook.py", "package/__init__.py", "package/data/deep.py", "package/new.py"])
@@ -521,7 +536,7 @@ def test_the_fingerprint_follows_parameters_notebook_and_package(
     (tmp_path / "package" / "data" / "deep.py").write_text("x = 1\n")
     notebook = tmp_path / "notebook.py"
     notebook.write_text(NOTEBOOK)
-    monkeypatch.setattr(workflow.fingerprint.pure, "__file__", str(tmp_path / "package" / "__init__.py"))
+    monkeypatch.setattr(workflow.fingerprint, "PACKAGE", tmp_path / "package")
     before = workflow.fingerprint.fingerprint(notebook, {"a": 1})
     assert workflow.fingerprint.fingerprint(notebook, {"a": 1}) == before
     assert workflow.fingerprint.fingerprint(notebook, {"a": 2}) != before
@@ -567,3 +582,72 @@ def test_the_plan_lists_every_run_with_time_memory_and_cost(
     assert re.fullmatch(
         r"\d+ h of GPU time, \d+ h with 1 at a time; up to 19.8 GB each; cost .* at 2.5 an hour", lines[76]
     )
+
+
+# A batch, disturbed
+
+
+def start(folder: Path, *options: str) -> subprocess.Popen[str]:
+    path = experiments_file(folder, {"tiny": [{**GROUP, "networks": ["pure20"], "overrides": {"epochs": 3}}]})
+    command = [sys.executable, "workflow/reproduce.py", "tiny", "--experiments", str(path), *options]
+    command += ["--root", str(folder / "records"), "--notebooks", str(folder / "notebooks")]
+    with (folder / "log").open("a") as log:
+        return subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, text=True)
+
+
+def records_in(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob(RECORD_NAME)}
+
+
+def kill_with_all_it_started(batch: subprocess.Popen[str]) -> None:
+    """As a power cut would."""
+    processes = [psutil.Process(batch.pid), *psutil.Process(batch.pid).children(recursive=True)]
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    batch.wait()
+
+
+MOMENTS = int(os.environ.get("PURE_TEST_MOMENTS", "2"))
+"""How often a batch is disturbed: ten take minutes."""
+
+
+def test_a_batch_that_is_stopped_or_killed_loses_no_finished_run_and_repeats_none(tmp_path: Path) -> None:
+    finished: dict[Path, bytes] = {}
+    moments = random.Random(0)
+    for number in range(MOMENTS):
+        batch = start(tmp_path)
+        time.sleep(moments.uniform(3, 40))
+        if batch.poll() is not None:
+            pass  # it had ended, and is to do nothing more
+        elif number % 2:
+            kill_with_all_it_started(batch)
+        else:
+            batch.send_signal(signal.SIGINT)
+            clock = time.monotonic()
+            assert batch.wait(60) in (0, 75, -signal.SIGINT)  # the last while Python still imports
+            assert time.monotonic() - clock < 30
+        found = records_in(tmp_path / "records")
+        assert found.items() >= finished.items()
+        finished = found
+    assert start(tmp_path).wait(600) == 0
+    found = records_in(tmp_path / "records")
+    assert found.items() >= finished.items()
+    assert len(found) == 2
+    assert "2 runs, 0 of them up to date" in (tmp_path / "log").read_text()
+    assert start(tmp_path).wait(600) == 0
+    assert records_in(tmp_path / "records") == found
+    for path in found:
+        seed = int(path.parent.name.removeprefix("seed"))
+        undisturbed = pure.fit("digits", "pure20", seed=seed, overrides={"epochs": 3}, device="cpu")
+        assert load(path).outcome() == undisturbed.outcome()
+    left = [path.name for path in tmp_path.rglob(".*")]
+    assert sorted(left) == [".made-from", ".made-from"]
+
+
+def test_two_batches_at_once_share_the_work(tmp_path: Path) -> None:
+    batches = [start(tmp_path, "--jobs", "1") for _ in range(2)]
+    assert [batch.wait(600) for batch in batches] == [0, 0]
+    log = (tmp_path / "log").read_text()
+    assert len(records_in(tmp_path / "records")) == 2
+    assert log.count(": training") == 2  # each run once

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -46,24 +47,23 @@ def estimate(run: Run, device: str, roots: Iterable[Path]) -> Estimate:
     """Seconds as the records of such runs on such a device say; else from the arithmetic of a training."""
     recipe = get_recipe(run.recipe, run.network, **tuples(run.parameters["overrides"]))
     multiply_adds, memory = _costs(run.network, tuple(sorted(run.model_options.items())), recipe)
-    measured = [seconds for root in roots for seconds in _measured(root / run.recipe / run.label, device)]
+    measured = [seconds for root in roots for seconds in _seconds_an_epoch(root / run.recipe / run.label, device)]
     if measured:
-        return Estimate(statistics.median(measured), memory, "measured")
+        return Estimate(statistics.median(measured) * recipe.epochs, memory, "measured")
     images, _ = IMAGES.get(recipe.dataset, (50_000, 32))
     steps = 3 * multiply_adds * images * recipe.epochs  # forward, and twice as much backward
     return Estimate(steps / SPEED[device], memory, "worked out")
 
 
 @cache
-def _measured(folder: Path, device: str) -> list[float]:
-    records = []
+def _seconds_an_epoch(folder: Path, device: str) -> list[float]:
+    found = []
     for path in folder.glob(f"seed*/{RECORD_NAME}"):
-        try:
-            records.append(load(path))
-        except (OSError, ValueError):
-            continue
-    kind = "cuda" if device == "gpu" else "cpu"
-    return [record.times.total_s for record in records if record.environment.device == kind and not record.divergence]
+        with contextlib.suppress(OSError, ValueError):
+            record = load(path)
+            if record.environment.device == {"gpu": "cuda", "cpu": "cpu"}[device] and record.epochs:
+                found.append(record.times.total_s / len(record.epochs))
+    return found
 
 
 @cache

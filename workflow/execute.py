@@ -62,13 +62,19 @@ class StopSignals:
     """Passes the first signal on to the kernel, as SIGTERM, and kills the kernel at the second or after ``GRACE``."""
 
     def __init__(self) -> None:
-        self.reason: str | None = None
+        self.received: signal.Signals | None = None
         self._kernel: int | None = None
         self._timer: threading.Timer | None = None
 
+    @property
+    def reason(self) -> str | None:
+        """Why the kernel is to stop, if it is."""
+        return f"{self.received.name} was received" if self.received is not None else None
+
     def receive(self, number: int, frame: FrameType | None = None) -> None:
         """Handle a signal."""
-        first, self.reason = self.reason is None, f"{signal.Signals(number).name} was received"
+        first = self.received is None
+        self.received = self.received or signal.Signals(number)
         self._signal(signal.SIGTERM if first else signal.SIGKILL)
 
     def watch(self, kernel: int | None) -> None:
@@ -139,7 +145,7 @@ def execute(
                 thread.submit(_in_thread, source, partial, parameters, stop).result()
         except FAILURES as error:
             if stop.reason is not None or getattr(error, "ename", "") == "Stopped":
-                raise Stopped(getattr(error, "evalue", "") or stop.reason) from None
+                raise Stopped("; ".join(filter(None, [stop.reason, getattr(error, "evalue", "")]))) from None
             if partial.exists():
                 write_atomically(failed, partial.read_bytes())
             raise

@@ -7,18 +7,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import nbformat
-import torch
 import yaml
 from fingerprint import fingerprint
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
 
-import pure
-from pure.data import check_options
-from pure.recipes import get_recipe
-from pure.records import RECORD_NAME, RunRecord, load
+if TYPE_CHECKING:  # elsewhere where it is used: Snakemake reads this file in every job, and needs no PyTorch
+    from pure.records import RunRecord
 
 EXPERIMENTS = Path(__file__).with_name("experiments.yaml")
 NOTEBOOK = Path("notebooks/experiments/train.py")
@@ -105,6 +101,8 @@ class Run:
 
     def finished(self, root: Path, notebooks: Path) -> RunRecord | None:
         """The record, if the run is up to date: record and executed notebook come from what is there now."""
+        from pure.records import RECORD_NAME, load
+
         folder = self.folder(root)
         try:
             record = load(folder / RECORD_NAME)
@@ -115,6 +113,8 @@ class Run:
 
 
 def _fingerprint_of(notebook: Path) -> str:
+    import nbformat
+
     return str(nbformat.read(notebook, as_version=4).metadata.get("pure", {}).get("fingerprint"))
 
 
@@ -186,6 +186,12 @@ def check(runs: Iterable[Run]) -> None:
     Raises:
         ValueError: then; the message names the run, what is unknown and what is known.
     """
+    import torch
+
+    import pure
+    from pure.data import check_options
+    from pure.recipes import get_recipe
+
     checked: set[str] = set()
     for run in runs:
         key = repr((run.recipe, run.network, run.model_options, run.data_options, run.overrides, run.execution))

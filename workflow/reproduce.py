@@ -298,6 +298,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given, options = parser.parse_known_args(arguments)
     try:
         batch, jobs, profile = _prepare(given)
+    except KeyboardInterrupt:
+        print("stopped before anything began", file=sys.stderr)
+        return EXIT_STOPPED
     except (OSError, ValueError, yaml.YAMLError) as error:
         print(f"workflow/reproduce.py: {error}", file=sys.stderr)
         return EXIT_WRONG

@@ -18,6 +18,7 @@ import json
 import logging
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -63,7 +64,9 @@ class Report:
             write_atomically(self.path, json.dumps(content).encode())
 
 
-def perform(run: Run, root: Path, notebooks: Path, device: Device | None, keep: bool, report: Report) -> int:
+def perform(
+    run: Run, root: Path, notebooks: Path, device: Device | None, keep: bool, requeue: bool, report: Report
+) -> int:
     """Execute a run unless it is up to date.  Returns the exit code."""
     with stop_signals() as stop:
         try:
@@ -74,6 +77,8 @@ def perform(run: Run, root: Path, notebooks: Path, device: Device | None, keep: 
                 record = run.finished(root, notebooks)
         except Stopped as stopped:
             report.write("stopped", str(stopped))
+            if requeue and stop.received == signal.SIGUSR1:
+                _queue_again()
             return EXIT_STOPPED
         except FAILURES as error:
             report.write("failed", explain(error))
@@ -158,11 +163,12 @@ def outcome(record: RunRecord) -> str:
     return f"in epoch {record.divergence.epoch}: {record.divergence.reason}"
 
 
-def requeue() -> None:
-    """Ask Slurm for the rest: stopped before its time limit, the job waits for its turn again under the same number."""
+def _queue_again() -> None:
+    """Have Slurm end this job before its time limit, and start it again under the same number."""
     job = os.environ.get("SLURM_JOB_ID")
-    if job is not None:
-        subprocess.run(["scontrol", "requeue", job], check=False)
+    if job is None or subprocess.run(["scontrol", "requeue", job], check=False).returncode:
+        return
+    time.sleep(60)  # until it is ended: by an exit code, Snakemake would try again within this job
 
 
 def parser() -> argparse.ArgumentParser:
@@ -178,7 +184,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--experiments", type=Path, default=EXPERIMENTS, metavar="FILE", help="other experiments")
     parser.add_argument("--device", choices=["cpu", "gpu"], help="by default a GPU if there is one")
     parser.add_argument("--keep-records", action="store_true", help="take a record that was made otherwise as it is")
-    parser.add_argument("--requeue", action="store_true", help="in a Slurm job that was warned: queue it again")
+    parser.add_argument("--requeue", action="store_true", help="a Slurm job that SIGUSR1 warns is queued again")
     parser.add_argument("--report", type=Path, metavar="FILE", help="write down there what goes on")
     return parser
 
@@ -190,12 +196,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         run = find(options.run, read(options.experiments))
         report = Report(options.report)
-        code = perform(run, options.root, options.notebooks, options.device, options.keep_records, report)
+        code = perform(
+            run, options.root, options.notebooks, options.device, options.keep_records, options.requeue, report
+        )
     except (OSError, ValueError, yaml.YAMLError) as error:
         print(f"workflow/run_one.py: {error}", file=sys.stderr)
         return EXIT_WRONG
-    if code == EXIT_STOPPED and options.requeue:
-        requeue()
     return code
 
 
