@@ -31,6 +31,9 @@ pytestmark = [
     pytest.mark.skipif(shutil.which("slurmctld") is None, reason="needs Debian's slurm-wlm"),
 ]
 
+LIMIT, EPOCHS = int(os.environ.get("PURE_TEST_SLURM_LIMIT", "2")), int(os.environ.get("PURE_TEST_SLURM_EPOCHS", "200"))
+"""Minutes, and epochs that take longer than they do; on a busy machine, starting a run takes minutes already."""
+
 # What needs neither cgroups nor a database; cred_expire is how long a job that is queued again has to wait.
 CONFIGURATION = """\
 ClusterName=test
@@ -139,7 +142,7 @@ def wait_for(condition: object, seconds: float, what: str) -> None:
 EXPERIMENTS = {
     "batch": [
         {"recipe": "digits", "networks": ["pure20"], "seeds": [0, 1], "overrides": {"epochs": 24}},
-        {"recipe": "digits", "networks": ["resnet20"], "seeds": [0], "overrides": {"epochs": 200}},
+        {"recipe": "digits", "networks": ["resnet20"], "seeds": [0], "overrides": {"epochs": EPOCHS}},
     ]
 }
 FOLDERS = ["digits/pure20/seed0", "digits/pure20/seed1", "digits/resnet20/seed0"]
@@ -171,11 +174,11 @@ def test_a_batch_on_slurm_ends_complete_though_a_job_is_killed_and_one_meets_its
         "cpus_per_task=1",
         "slurm_extra='--signal=USR1@15'",
         "--set-resources",
-        "digits_resnet20_seed0:runtime=2",  # minutes; Slurm warns up to half a minute earlier than told
+        f"digits_resnet20_seed0:runtime={LIMIT}",  # Slurm warns up to half a minute earlier than told
     )
     try:
         killed = disturbed / "runs" / FOLDERS[1]
-        wait_for(lambda: list(killed.glob("checkpoint*")) or batch.poll() is not None, 300, "checkpoint")
+        wait_for(lambda: list(killed.glob("checkpoint*")) or batch.poll() is not None, 900, "checkpoint")
         assert batch.poll() is None, (disturbed / "log").read_text()
         job = next(line.split()[0] for line in slurm("squeue", "-h", "-o", "%i %k").splitlines() if "seed1" in line)
         slurm("scancel", "--signal=KILL", "--full", job)

@@ -155,6 +155,16 @@ def perform(batch: Batch, jobs: int, options: Sequence[str], keep: bool) -> int:
         engine = _start(batch, jobs, options, keep, order)
         with _stopping(engine) as stopped:
             _follow(batch, engine)
+    if (
+        engine.returncode
+        and not stopped
+        and not any(batch.log(run).exists() for run in batch.pending)
+        and batch.pending
+    ):
+        # Nothing began: an option, in the profile or given here, that Snakemake does not know, as its last lines say.
+        told = (batch.state / "snakemake.log").read_text().strip().splitlines()
+        print("\n".join(["workflow/reproduce.py: Snakemake started nothing:", *told[-5:]]), file=sys.stderr)
+        return EXIT_WRONG
     return summarise(batch, engine.returncode, bool(stopped))
 
 
@@ -296,6 +306,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--keep-records", action="store_true", help="take records that were made otherwise as they are")
     parser.add_argument("-n", "--dry-run", action="store_true", help="print the plan, and start nothing")
     given, options = parser.parse_known_args(arguments)
+    sys.stdout.reconfigure(line_buffering=True)  # in a file too, who waits wants to read the plan
     try:
         batch, jobs, profile = _prepare(given)
     except KeyboardInterrupt:
