@@ -241,11 +241,12 @@ def test_a_group_is_every_network_from_every_seed(workflow: SimpleNamespace, tmp
     ]
     assert runs[3].folder(Path("r")) == Path("r/digits/resnet20-b/seed1")
     assert runs[3].output(Path("n")) == Path("n/digits-resnet20-b-seed1.ipynb")
-    assert runs[3].parameters == {
+    assert runs[3].execution == {"channels_last": True}
+    assert runs[3].parameters == {  # by which it is up to date: how it is executed does not count
         "recipe": "digits",
         "model": "resnet20",
         "seed": 1,
-        "overrides": {"channels_last": True},
+        "overrides": {},
         "data_options": {},
         "model_options": {"shortcut": "B"},
     }
@@ -354,7 +355,7 @@ class Batch:
         self.on_execution: Callable[[Any], None] = lambda stop: None
         self.now = "fingerprint of now"
         monkeypatch.setattr(workflow.run_one, "execute", self.execute)
-        monkeypatch.setattr(workflow.experiments, "fingerprint", lambda *_: self.now)
+        monkeypatch.setattr(workflow.fingerprint, "fingerprint", lambda *_: self.now)
 
     def execute(
         self, _: Path, output: Path, parameters: dict[str, Any], metadata: dict[str, Any], stop: Any = None
@@ -527,22 +528,19 @@ def test_only_slurms_warning_queues_a_job_again(batch: Batch, monkeypatch: pytes
         assert (batch.code, called) == (75, calls)
 
 
-@pytest.mark.parametrize("changed", ["notebook.py", "package/__init__.py", "package/data/deep.py", "package/new.py"])
-def test_the_fingerprint_follows_parameters_notebook_and_package(
-    changed: str, workflow: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_fingerprint_follows_parameters_and_notebook(
+    workflow: SimpleNamespace, notebook: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "package" / "data").mkdir(parents=True)
-    (tmp_path / "package" / "__init__.py").write_text("")
-    (tmp_path / "package" / "data" / "deep.py").write_text("x = 1\n")
-    notebook = tmp_path / "notebook.py"
-    notebook.write_text(NOTEBOOK)
-    monkeypatch.setattr(workflow.fingerprint, "PACKAGE", tmp_path / "package")
+    monkeypatch.setattr(workflow.fingerprint, "code_fingerprint", lambda source: "of the package")
     before = workflow.fingerprint.fingerprint(notebook, {"a": 1})
     assert workflow.fingerprint.fingerprint(notebook, {"a": 1}) == before
     assert workflow.fingerprint.fingerprint(notebook, {"a": 2}) != before
-    with (tmp_path / changed).open("a") as file:
+    with notebook.open("a") as file:
         file.write("# changed\n")
-    assert workflow.fingerprint.fingerprint(notebook, {"a": 1}) != before
+    changed = workflow.fingerprint.fingerprint(notebook, {"a": 1})
+    assert changed != before
+    monkeypatch.setattr(workflow.fingerprint, "code_fingerprint", lambda source: "of another package")
+    assert workflow.fingerprint.fingerprint(notebook, {"a": 1}) not in (before, changed)
 
 
 # GPUs

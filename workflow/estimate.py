@@ -45,7 +45,7 @@ class Estimate:
 
 def estimate(run: Run, device: str, roots: Iterable[Path]) -> Estimate:
     """Seconds as the records of such runs on such a device say; else from the arithmetic of a training."""
-    recipe = get_recipe(run.recipe, run.network, **tuples(run.parameters["overrides"]))
+    recipe = get_recipe(run.recipe, run.network, **tuples(run.overrides))
     multiply_adds, memory = _costs(run.network, tuple(sorted(run.model_options.items())), recipe)
     measured = [seconds for root in roots for seconds in _seconds_an_epoch(root / run.recipe / run.label, device)]
     if measured:
@@ -80,4 +80,4 @@ def _costs(network: str, options: tuple[tuple[str, Any], ...], recipe: Recipe) -
     _, pixels = IMAGES.get(recipe.dataset, (50_000, 32))
     multiply_adds, kept, parameters = _costs_of(network, options, pixels)
     weights = 3 * 4 * parameters  # with gradients and momentum, in single precision
-    return multiply_adds, kept * recipe.batch_size // recipe.micro_batches + weights
+    return multiply_adds, kept * recipe.batch_size + weights

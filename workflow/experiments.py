@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
-from fingerprint import fingerprint
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
 
 if TYPE_CHECKING:  # elsewhere where it is used: Snakemake reads this file in every job, and needs no PyTorch
@@ -89,7 +88,7 @@ class Run:
             "recipe": self.recipe,
             "model": self.network,
             "seed": self.seed,
-            "overrides": {**self.overrides, **self.execution},
+            "overrides": self.overrides,
             "data_options": self.data_options,
             "model_options": self.model_options,
         }
@@ -97,6 +96,8 @@ class Run:
     @cached_property
     def fingerprint(self) -> str:
         """Of all that the run depends on."""
+        from fingerprint import fingerprint
+
         return fingerprint(NOTEBOOK, self.parameters)
 
     def finished(self, root: Path, notebooks: Path) -> RunRecord | None:
@@ -190,6 +191,7 @@ def check(runs: Iterable[Run]) -> None:
 
     import pure
     from pure.data import check_options
+    from pure.execution import get_execution
     from pure.recipes import get_recipe
 
     checked: set[str] = set()
@@ -199,7 +201,8 @@ def check(runs: Iterable[Run]) -> None:
             continue
         checked.add(key)
         try:
-            recipe = get_recipe(run.recipe, run.network, **tuples(run.parameters["overrides"]))
+            recipe = get_recipe(run.recipe, run.network, **tuples(run.overrides))
+            get_execution(run.execution)
             check_options(recipe.dataset, run.data_options)
             with torch.device("meta"):  # allocates nothing and computes nothing
                 pure.create_model(run.network, **tuples(run.model_options))

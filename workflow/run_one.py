@@ -140,6 +140,7 @@ def _execute(run: Run, root: Path, notebooks: Path, device: Device | None, stop:
             {
                 **run.parameters,
                 "out": folder.as_posix(),
+                "execution": run.execution,
                 "device": {"gpu": "cuda", "cpu": "cpu", None: ""}[device],
                 "if_exists": "resume",
                 "progress": False,
