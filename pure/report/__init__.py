@@ -594,7 +594,7 @@ def _groups(records: Iterable[RunRecord]) -> list[list[RunRecord]]:
     """
 
     def key(run: RunRecord) -> tuple[str, ...]:
-        return _recipe_title(run), _title(run), run.recipe.model_dump_json(), run.data.fingerprint
+        return _recipe_title(run), _title(run), *run.experiment
 
     return [list(runs) for _, runs in groupby(sorted(records, key=lambda run: (*key(run), run.seed)), key)]
 

@@ -20,6 +20,7 @@ from test_records import evaluation, make_record
 
 from pure import report
 from pure.data.sets.galaxy10 import COUNTS
+from pure.execution import Execution
 from pure.records import RECORD_NAME, Resources, RunRecord, Score, Unit
 from pure.report import Difference, Sample, difference
 from pure.report.__main__ import main
@@ -747,3 +748,9 @@ def test_a_network_without_product_units_says_so() -> None:
     figure = report.thresholds_figure([make_record("resnet20", thresholds={})])
     assert [text.get_text() for text in figure.axes[0].texts] == ["no product units in this network"]
     draw(figure)
+
+
+def test_runs_that_were_executed_in_other_ways_have_one_mean() -> None:
+    compiled = Execution(channels_last=True, compile=True, loader="workers", micro_batches=2)
+    table = report.accuracy_table([make_record(seed=0), make_record(seed=1, execution=compiled)])
+    assert len(table) == 1
