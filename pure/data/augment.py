@@ -1,4 +1,4 @@
-"""Augmentations as text, so that they are data in a recipe: ``"pad-crop(4)+flip"``; :func:`parse` lists them.
+"""Augmentations as text, so that they are data in a recipe: ``"pad-crop(4)+flip"``; ``parse`` lists them.
 
 Each is an operation on a batch of images on any device; a worker's single image is a batch of one.  The random numbers
 are drawn apart from their use and on the CPU, so that they are the same on every device and a batch can be cut into

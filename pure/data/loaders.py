@@ -1,4 +1,4 @@
-"""Batches for training and evaluation, made on the device or by worker processes: :func:`make_loader`.
+"""Batches for training and evaluation, made on the device or by worker processes.
 
 The *device* loader keeps the whole set on the device as uint8 and augments, shuffles and normalizes there, whole
 batches at once.  The *workers* loader is for what does not fit, or has no common shape: processes read and augment

@@ -1,4 +1,4 @@
-"""How test images are shown to a network, each way by its name; :data:`PROTOCOLS` lists them.
+"""How test images are shown to a network, each way by its name.
 
 He et al. (2016, section 3.4) compare their networks by "the standard 10-crop testing" and, "for best results", by the
 fully convolutional form with scores averaged over five scales; the rows that table 4 of the paper repeats are of the
