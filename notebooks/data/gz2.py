@@ -174,9 +174,9 @@ axis.legend(loc="upper left", bbox_to_anchor=(1, 1))
 plt.show()
 
 # %% [markdown]
-# **How to read it.** Galaxies that are long and thin on the sky fall off
-# steeply, since most of a ring lies beside them; discs seen from above hold
-# the light farther out. None of this needs an arm to be seen, so part of the
+# **How to read it.** Discs seen edge-on fall off most steeply, since most of
+# a ring lies beside them; spirals, seen from above, hold the light farther
+# out. None of this needs an arm to be seen, so part of the
 # accuracy can be had from brightness alone.
 #
 # ## Statistics for normalization
