@@ -20,7 +20,7 @@ TARGET ?= quick
 PROFILE ?= quick
 
 .DEFAULT_GOAL := help
-.PHONY: help book reproduce test bench lint format store lock clean
+.PHONY: help book check unit reproduce test bench lint format store lock clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -38,6 +38,13 @@ reproduce: $(INSTALLED) ## TARGET=table6 PROFILE=gpu: the runs of a table or fig
 test: book ## build the book, then test the package, the notebooks and the pages
 	@echo "==> Testing (minutes; the browser test is skipped where there is no Chromium)"
 	$(BIN)/python -m pytest $(ARGS)
+
+check: $(INSTALLED) ## lint, and the tests that need neither the book nor a training: a minute or so on two cores
+	@$(MAKE) --no-print-directory --jobs=2 lint unit
+
+unit: $(INSTALLED)
+	@echo "==> Testing what needs neither the book nor a training"
+	$(BIN)/python -m pytest --quiet -m "not slow" $(ARGS)
 
 bench: $(INSTALLED) ## measure the networks' speed on this machine, into _build/benchmarks; ARGS=--quick: a minute
 	@echo "==> Measuring (up to ten minutes; nothing else should run meanwhile)"

@@ -56,10 +56,11 @@ def show(table):
 show(benchmarks.machines_table(records))
 
 # %% [markdown]
-# ## Against what was asked for
+# ## How fast a product unit should be, and how fast it is
 #
-# The bars were set before the measurements. A case is one size, memory format and precision; a bar that several cases
-# are about must be met by each.
+# Each row is a limit for a ratio of two times, for memory or for the time of a whole training, chosen before it was
+# measured. A case is one size, memory format and precision; a limit with several cases holds where each of them is
+# below it.
 
 # %%
 bars = benchmarks.bars_table(records)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -13,6 +14,29 @@ import torch
 hypothesis.settings.register_profile("pure", derandomize=True, deadline=None, max_examples=50, database=None)
 hypothesis.settings.load_profile("pure")
 torch.set_num_threads(1)
+
+
+TESTS = Path(__file__).parent
+SLOW = {
+    "stored": "executes notebooks",
+    "train": "trains",
+    "models/test_ecosystem.py": "exports and compiles networks",
+    "models/test_hub.py": "starts Python anew",
+    "nn/fused": "compiles",
+    "test_book.py": "reads the book",
+    "test_installation.py": "makes environments",
+    "test_notebooks.py": "executes notebooks",
+    "test_workflow.py": "executes notebooks",
+}
+"""Files, or folders, whose tests `make check` leaves out, and why."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs the book or a training, or takes as long."""
+    for item in items:
+        place = item.path.relative_to(TESTS)
+        if any(folder.as_posix() in SLOW for folder in (place, *place.parents)):
+            item.add_marker("slow")
 
 
 @pytest.fixture(autouse=True)

@@ -228,7 +228,7 @@ def make_targets_named_in(path: Path) -> set[str]:
 
 def test_every_make_target_that_is_mentioned_exists() -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    assert {"help", "book", "test", "lint", "lock", "clean"} <= targets
+    assert {"help", "book", "check", "test", "lint", "lock", "clean"} <= targets
     texts = [ROOT / ".ci/run", ROOT / "CONTRIBUTING.md", ROOT / "README.md", *sorted((ROOT / "book").glob("*.md"))]
     named = {path.name: make_targets_named_in(path) for path in texts if path.is_file()}
     assert named["run"] == {"lint", "book", "test"}

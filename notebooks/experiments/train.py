@@ -78,7 +78,7 @@ pd.set_option("display.max_colwidth", None)
 # %% [markdown]
 # ## Training
 #
-# The recipe holds every hyper-parameter, with the section of the paper behind it. Each epoch ends with a checkpoint in
+# The recipe holds every hyper-parameter, each with its section of the paper. Each epoch ends with a checkpoint in
 # the folder, so that a run that was killed goes on when the notebook is run again. A training that leaves the finite
 # numbers is a result too: the record then says when, where and why, and holds no test. A finished run is shown again,
 # not trained again.

@@ -614,7 +614,7 @@ def _top5(run: RunRecord, tests: Iterable[Evaluation]) -> list[float]:
 
 
 def _title(run: RunRecord) -> str:
-    """``PURe20``, with its options behind it."""
+    """``PURe20``, with its options after it."""
     options = ", ".join(f"{name}={value}" for name, value in sorted(run.model.options.items()))
     return display_name(run.model.name) + (f" ({options})" if options else "")
 

@@ -79,7 +79,7 @@ def ratio(times: Mapping[str, Sequence[float]], name: str, against: str) -> Rati
 
 @dataclass(frozen=True)
 class Bar:
-    """What is asked for.
+    """A limit that a measurement should stay below.
 
     Attributes:
         text: in words.
@@ -110,7 +110,7 @@ BARS = (
     Bar("operator / plain form, training step, eager, GPU", 0.75, {**_H100, "compiled": False}, "plain"),
     Bar("160 epochs of PURe20, GPU (s)", 150, {"device": "cuda", "part": "epoch", "model": "pure20"}, "run", 160),
 )
-"""What this project asks of the product unit's speed, set before anything was measured."""
+"""What the product unit's speed and memory should be, chosen before anything was measured."""
 
 
 def load(folder: Path | str) -> list[dict[str, Any]]:

@@ -167,7 +167,7 @@ def display_name(name: str) -> str:
 def architecture_table(networks: Mapping[str, nn.Module], channels: int = 3, pixels: int = 224) -> pd.DataFrame:
     """Networks side by side, a row for each layer (table 1).
 
-    Blocks carry the paper's names, A-1 to D-2.  In brackets behind a residual connection stands what is on the shortcut
+    Blocks carry the paper's names, A-1 to D-2.  In brackets after a residual connection stands what is on the shortcut
     if it is not the identity; the printed table leaves that out.
 
     Args:
@@ -192,14 +192,14 @@ def _cells(network: nn.Module, channels: int, pixels: int) -> dict[str, list[str
     """The text of table 1, line by line, for the input layers, each block and the output layers."""
     cells: dict[str, list[str]] = {}
     shortcut: list[str] = []
-    behind = False  # whether the stages are passed
+    passed = False  # whether the stages are
     for layer in walk(network, channels, pixels):
         block = re.match(r"layer(\d+)\.(\d+)", layer.name)
         if block:
-            behind = True
+            passed = True
             group = f"Block {chr(ord('A') + int(block[1]) - 1)}-{int(block[2]) + 1}"
         else:
-            group = "Output layers" if behind else "Input layers"
+            group = "Output layers" if passed else "Input layers"
         lines = cells.setdefault(group, [])
         text = _TEXTS[layer.kind](layer) if layer.kind in _TEXTS else layer.kind
         if layer.on_shortcut:
