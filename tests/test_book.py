@@ -349,6 +349,55 @@ def test_every_setting_of_the_ledger_is_linked_to_the_api() -> None:
         assert f"api.html#pure.recipes.Recipe.{field}" in links
 
 
+class _Article(HTMLParser):
+    """The words of a page's article."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.inside, self.words = 0, list[str]()
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.inside += tag == "article"
+
+    def handle_endtag(self, tag: str) -> None:
+        self.inside -= tag == "article"
+
+    def handle_data(self, data: str) -> None:
+        if self.inside:
+            self.words += data.split()
+
+
+@built
+def test_plain_sphinx_builds_the_same_book(tmp_path: Path) -> None:
+    """Jupyter Book 1 is kept alive by volunteers: the day it breaks, this is the way on.
+
+    Its settings become a conf.py without its own extensions, and Sphinx with MyST-NB builds what it built, word for
+    word.  Nothing is executed: the cache of the build has the outputs.
+    """
+    config = pytest.importorskip("jupyter_book.config", reason="needs the extra [book]")
+    for name in ("_toc.yml", "_config.yml", "pyproject.toml", "requirements.lock"):
+        shutil.copy(ROOT / name, tmp_path)
+    for folder in ("book", "notebooks", "pure", "results", "_build/runs", "_build/.jupyter_cache"):
+        if (ROOT / folder).is_dir():
+            shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    settings, _ = config.get_final_config(user_yaml=tmp_path / "_config.yml", sourcedir=tmp_path)
+    own = {"jupyter_book", "sphinx_jupyterbook_latex"}
+    settings["extensions"] = [name for name in settings["extensions"] if name not in own]
+    unknown = {"use_jupyterbook_latex", "latex_engine", "use_multitoc_numbering"}
+    lines = [f"{name} = {value!r}" for name, value in sorted(settings.items()) if name not in unknown]
+    (tmp_path / "conf.py").write_text("\n".join(["import sys", "sys.path.insert(0, 'book/_ext')", *lines]) + "\n")
+
+    command = [sys.executable, "-m", "sphinx", "-n", "-W", "--keep-going", "-b", "html", ".", "_build/plain"]
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert "Executing notebook" not in result.stderr
+    for page in PAGES:
+        ours = _Article((tmp_path / "_build" / "plain" / f"{page}.html").read_text(encoding="utf8")).words
+        assert ours == _Article((HTML / f"{page}.html").read_text(encoding="utf8")).words, page
+
+
 # The built pages, in a browser
 
 TEXT = """() => {

@@ -35,6 +35,7 @@ __all__ = [
     "epochs_table",
     "floor_table",
     "load",
+    "machine_columns",
     "machines_table",
     "networks_table",
     "ratio",
@@ -272,20 +273,28 @@ def _spread(axes: Axes, times: Mapping[str, Sequence[float]], place: float, colo
     axes.plot(summary.median, place, "|", color="black", markersize=11, markeredgewidth=1.6)
 
 
+def machine_columns(machine: Mapping[str, Any], loads: Sequence[float]) -> dict[str, str]:
+    """What a record says of the machine, and how busy that was: the load at each measurement."""
+    span = dict.fromkeys(f"{load:.1f}" for load in (min(loads), max(loads))) if loads else {}
+    return {
+        "Device": machine["device"],
+        "Threads": str(machine["threads"]),
+        "Cores": str(machine["cores"]),
+        "Load": " to ".join(span),
+        "PyTorch": machine["torch"],
+        "CUDA": machine["cuda"] or "",
+    }
+
+
 def machines_table(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """What was measured on what."""
     rows = []
     for record in records:
-        found, errors = record["machine"], sum("error" in case for case in record["cases"])
+        errors = sum("error" in case for case in record["cases"])
         loads = [case["load"] for case in record["cases"] if case.get("load") is not None]
         rows.append(
             {
-                "Device": found["device"],
-                "Threads": str(found["threads"]),
-                "Cores": str(found["cores"]),
-                "Load": f"{min(loads):.1f} to {max(loads):.1f}" if loads else "",
-                "PyTorch": found["torch"],
-                "CUDA": found["cuda"] or "",
+                **machine_columns(record["machine"], loads),
                 "Cases": str(len(record["cases"]) - errors),
                 "Failed": str(errors),
                 "Left out": str(len(record["left_out"])),

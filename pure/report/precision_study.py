@@ -18,7 +18,7 @@ import pandas as pd
 
 from pure.recipes import Family, family_of
 from pure.report import Difference, Sample
-from pure.report.benchmarks import Ratio
+from pure.report.benchmarks import Ratio, machine_columns
 from pure.report.networks import display_name
 from pure.report.style import COLOURS
 
@@ -144,12 +144,7 @@ def machines_table(files: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
             {
                 "Study": name,
                 "Trained": f"{found['recipe']}, {' or '.join(sorted(epochs))} epochs" if epochs else "",
-                "Device": machine["device"],
-                "Threads": str(machine["threads"]),
-                "Cores": str(machine["cores"]),
-                "Load": "" if machine["load"] is None else f"{machine['load']:.1f}",
-                "PyTorch": machine["torch"],
-                "CUDA": machine["cuda"] or "",
+                **machine_columns(machine, [] if machine["load"] is None else [machine["load"]]),
             }
         )
     return pd.DataFrame(rows)
