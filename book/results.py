@@ -86,8 +86,8 @@ Markdown(report.markdown(report.times_table(records)))
 # %% [markdown]
 # ## How the networks got there
 #
-# Dashed is the training set as it was trained on, full is the validation set. Thin lines are single runs; one that
-# diverged ends in a cross.
+# Dashed is the training set as it was trained on, full is the validation set. A line is the mean of a network's runs,
+# the band around it one sample deviation; a run that diverged is a thin line that ends in a cross.
 
 # %% tags=["remove-input"] mystnb={"image": {"alt": "Loss and accuracy over the epochs, for every run"}}
 recipes = sorted({record.recipe.name for record in records})
