@@ -381,7 +381,9 @@ def test_plain_sphinx_builds_the_same_book(tmp_path: Path) -> None:
     for folder in ("book", "notebooks", "pure", "results", "_build/runs", "_build/.jupyter_cache"):
         if (ROOT / folder).is_dir():
             shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    settings, _ = config.get_final_config(user_yaml=tmp_path / "_config.yml", sourcedir=tmp_path)
+    settings, _ = config.get_final_config(
+        user_yaml=tmp_path / "_config.yml", cli_config={"latex_individualpages": False}, sourcedir=tmp_path
+    )
     own = {"jupyter_book", "sphinx_jupyterbook_latex"}
     settings["extensions"] = [name for name in settings["extensions"] if name not in own]
     unknown = {"use_jupyterbook_latex", "latex_engine", "use_multitoc_numbering"}
