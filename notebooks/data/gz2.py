@@ -1,16 +1,18 @@
 # ---
 # jupyter:
 #   jupytext:
-#     notebook_metadata_filter: -jupytext.text_representation.jupytext_version,pure
+#     notebook_metadata_filter: pure,-jupytext.text_representation.jupytext_version
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
 #   kernelspec:
 #     display_name: Python 3 (ipykernel)
 #     language: python
 #     name: python3
 #   pure:
-#     depends: ["data/splits/gz2*.json"]
+#     depends:
+#     - data/splits/gz2*.json
 # ---
 
 # %% [markdown]
@@ -121,7 +123,7 @@ print(f"Fewest test images: {fewest} of {name}")
 # Their stand-in are [synthetic galaxies](synthetic-galaxies): simulated, of
 # Galaxy10's classes, those of the same kind as here.
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Simulated galaxies"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Simulated galaxies", "classes": "photo"}}
 alike = [
     "Round Smooth",
     "In-between Round Smooth",
