@@ -104,6 +104,14 @@ def test_memory_for_the_backward_pass_is_what_the_summary_counts() -> None:
     assert plans.kept_bytes(engine) == pytest.approx(expected, rel=0.05)
 
 
+def test_memory_of_an_evaluation_is_that_of_its_widest_layer() -> None:
+    group = Group(0, 1, torch.device("cpu"))
+    network = create_model("pure20", 10, 1)
+    engine = Engine(network, data.load("digits"), get_recipe("digits", "pure20"), Execution(), 0, group)
+    maps = 2 * 16 * 8 * 8 * 4  # what goes into and out of a layer of the first stage
+    assert plans.evaluation_bytes(engine) == (256, 256 * (2 * 8 * 8 * 4 + maps) + 256 * 8 * 8)
+
+
 def test_times_add_up(text: str) -> None:
     training, validation, test, together = (
         (float(line(text, f"  {what}").split()[0]) for what in ("training:", "validation$", "1 test,", "together$"))

@@ -22,6 +22,7 @@ from training import QUICK, SMALL, contents, pure8, resnet8
 
 from pure import data, records, train
 from pure.data import ImageSet, Splits
+from pure.execution import Execution
 from pure.models import registry
 from pure.nn import units as layers
 from pure.recipes import get_recipe
@@ -84,6 +85,7 @@ def test_record_holds_what_was_asked_for(finished: tuple[Path, RunRecord]) -> No
     _, record = finished
     assert record.recipe == get_recipe("digits", "pure", **{**QUICK, "epochs": 2})
     assert record.overrides == ("batch_size", "epochs")
+    assert record.execution == Execution(channels_last=True, compile=False, loader="device")  # what auto stood for
     assert (record.model.name, record.model.options, record.seed) == ("pure8", {}, 0)
     assert record.model.parameters == sum(p.numel() for p in pure8(10, 1).parameters())
     splits = data.load("digits")
