@@ -13,6 +13,7 @@ import ast
 import contextlib
 import logging
 import os
+import re
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -21,8 +22,9 @@ from typing import Any, TextIO
 
 from pure.signals import SIGNALS
 from pure.train.interruption import EXIT_INTERRUPTED, EXIT_STOPPED, Stopped
+from pure.wording import did_you_mean
 
-__all__ = ["main", "parse_setting"]
+__all__ = ["main", "model_names", "parse_setting"]
 
 _PROGRAM = "python -m pure.train"
 _IF_EXISTS = ("fail", "resume", "replace", "restart")
@@ -101,9 +103,26 @@ def _given(options: argparse.Namespace) -> dict[str, Any]:
     from pure.execution import get_execution
     from pure.recipes import require_names
 
+    _require_model(options.model)
     require_names(options.recipe, given["overrides"])
     get_execution(given["execution"])
     return given
+
+
+def model_names() -> set[str]:
+    """The networks, as their files register them: to import these takes PyTorch, and seconds."""
+    files = (Path(__file__).parents[1] / "models").glob("*.py")
+    return {
+        name for file in files for name in re.findall(r"^@register_model\ndef (\w+)", file.read_text(), re.MULTILINE)
+    }
+
+
+def _require_model(name: str) -> None:
+    """Tell a wrong name at once; where PyTorch is there already, the registry does."""
+    if "torch" not in sys.modules and name not in (known := model_names()):
+        raise ValueError(
+            f"unknown model {name!r}; {did_you_mean(name, known)}pure.list_models() names all {len(known)}"
+        )
 
 
 def _parser() -> argparse.ArgumentParser:

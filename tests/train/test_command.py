@@ -19,10 +19,10 @@ from training import QUICK, SMALL, contents, pure4
 
 from pure import data
 from pure.data import ImageSet, Splits
-from pure.models import registry
+from pure.models import list_models, registry
 from pure.records import RECORD_NAME, load
 from pure.train import WEIGHTS_NAME, Stopped, estimate, fit, load_run, lock, predict
-from pure.train.__main__ import main
+from pure.train.__main__ import main, model_names
 from pure.train.checkpoint import LATEST
 from pure.train.engine import Engine
 from pure.train.lock import LOCK_NAME, locked
@@ -157,6 +157,7 @@ def test_a_stream_that_cannot_be_written_to_is_no_failure(tmp_path: Path) -> Non
     [
         (["--help"], 0, "--if-exists"),
         (["--recipe", "digit", "--model", "pure20", "--out", "x"], 2, "did you mean 'digits'?"),
+        (["--recipe", "digits", "--model", "pur20", "--out", "x"], 2, "unknown model 'pur20'; did you mean 'pure20'?"),
         (["--recipe", "digits", "--model", "pure20", "--out", "x", "--set", "lrr=1"], 2, "did you mean 'lr'?"),
         (["--recipe", "digits", "--model", "pure20", "--out", "x", "--execution", "compiled=1"], 2, "mean 'compile'?"),
         (["--recipe", "digits", "--model", "pure20", "--out", "x", "--execution", "micro_batches=0"], 2, "micro_batch"),
@@ -178,6 +179,10 @@ def test_help_and_spelling_are_told_without_pytorch(words: list[str], code: int,
     )
     assert done.returncode == code, done.stderr
     assert message in done.stdout + done.stderr
+
+
+def test_names_of_networks_are_those_that_are_registered() -> None:
+    assert model_names() == set(list_models()) - SMALL.keys()
 
 
 # Folders
