@@ -8,6 +8,7 @@ stores none, so an executed copy of each lies in ``tests/stored``, with the outp
 from __future__ import annotations
 
 import sys
+import tempfile
 from pathlib import Path
 
 import jupytext
@@ -47,6 +48,25 @@ def store(notebook: Path, target: Path) -> None:
     executed.metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     target.parent.mkdir(parents=True, exist_ok=True)
     nbformat.write(executed, target)
+
+
+def differing(notebook: Path, stored: Path) -> list[int]:
+    """Numbers of the cells whose chosen outputs are others than the stored ones, when the notebook is executed now.
+
+    What nbval compares, without nbval: should that end, a test over :func:`light_notebooks` takes its place.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        store(notebook, Path(folder) / "now.ipynb")
+        now = nbformat.read(Path(folder) / "now.ipynb", as_version=4)
+    before = nbformat.read(stored, as_version=4)
+    pairs = zip(now.cells, before.cells, strict=True)
+    return [number for number, (ours, theirs) in enumerate(pairs) if _shown(ours) != _shown(theirs)]
+
+
+def _shown(cell: NotebookNode) -> list[tuple[str, str]]:
+    """Kinds and texts of a cell's outputs."""
+    outputs = cell.get("outputs", [])
+    return [(each.output_type, each.get("text") or each.get("data", {}).get("text/plain", "")) for each in outputs]
 
 
 def main() -> None:
