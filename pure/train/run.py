@@ -367,9 +367,13 @@ class Run:
             divergence = diverged.divergence
         except Stopped:
             saved = self.save() or not self.group.is_main
-            raise self._stopped(
-                stop, f"stopped {engine.position}" if saved else "stopped without a new checkpoint"
-            ) from None
+            where = f"stopped {engine.position}" if saved else "stopped without a new checkpoint"
+            raise self._stopped(stop, where) from None
+        except RuntimeError as error:
+            if stop.reason is None:
+                raise
+            # A signal to the group also ends a compiler that is at work, for which PyTorch raises.
+            raise self._stopped(stop, "stopped without a new checkpoint") from error
         selected = engine.select() if divergence is None else None
         try:
             with interruptible():

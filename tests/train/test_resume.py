@@ -119,6 +119,27 @@ def test_stopped_behind_any_batch_a_run_goes_on_to_the_same_record(
     assert sorted(contents(tmp_path)) == [RECORD_NAME, WEIGHTS_NAME]
 
 
+@pytest.mark.parametrize("told", [True, False])
+def test_a_compiler_that_the_signal_ends_is_no_failure(
+    told: bool, undisturbed: RunRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = Engine.step
+
+    def fails(self: Engine, *rest: Any) -> bool:
+        if self.done == 5:
+            if told:
+                os.kill(os.getpid(), signal.SIGTERM)
+            raise RuntimeError("the compiler was killed")
+        return step(self, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Engine, "step", fails)
+        expected = "SIGTERM was received; stopped without a new checkpoint" if told else "the compiler was killed"
+        with pytest.raises(Stopped if told else RuntimeError, match=expected):
+            fit_in(tmp_path)
+    assert fit_in(tmp_path, if_exists="resume").outcome() == undisturbed.outcome()
+
+
 def test_a_signal_breaks_off_a_validation_which_is_then_made_anew(
     undisturbed: RunRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
