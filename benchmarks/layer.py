@@ -31,7 +31,7 @@ from timing import Times, kept_bytes, machine, paired, ratio, write
 from torch import Tensor, nn
 
 from pure import ProductUnit2d
-from pure.nn.fused import operators
+from pure.nn.fused import dispatch
 
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 AUTOCAST = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -60,7 +60,7 @@ def candidates(shape: Shape, device: str, memory_format: torch.memory_format) ->
     unit = ProductUnit2d(width, width, 3, padding=1).to(device, memory_format=memory_format)
 
     def plain(x: Tensor) -> Tensor:
-        with operators.disabled():
+        with dispatch.disabled():
             return unit(x)
 
     return {"conv": conv, "relu+conv": lambda x: conv(F.relu(x)), "unit": unit, "plain": plain}

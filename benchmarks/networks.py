@@ -7,7 +7,7 @@
 A training step is forward pass, cross-entropy, backward pass and SGD with momentum at a learning rate of zero, which
 does all its work and leaves the weights where they are: what is timed is the same in every round.  The plain form is
 the same network with the formulas of ``pure.nn.functional`` alone.
-Inference of eager networks is timed with their BN folded too (``pure.models.fold.fold``), in the same rounds.
+Inference of eager networks is timed with their BN folded too (``pure.nn.fold.fold``), in the same rounds.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from timing import kept_bytes, paired, ratio
 from torch import Tensor, nn
 
 import pure
-from pure.models.fold import fold
-from pure.nn.fused import operators
+from pure.nn.fold import fold
+from pure.nn.fused import dispatch
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def measure(pair: Pair, device: str) -> dict[str, Any]:
 
 def _plain(function: Step) -> Step:
     def call() -> Any:
-        with operators.disabled():
+        with dispatch.disabled():
             return function()
 
     return call

@@ -119,7 +119,7 @@ for record in records:
 
 # %% [markdown]
 # A ReLU at inference is one cheap pass, a logarithm and an exponential are two dearer ones, and no backward pass hides
-# them: the quotient is higher than in training. *Folded* is {py:func}`pure.models.fold.fold`: each BN goes into the
+# them: the quotient is higher than in training. *Folded* is {py:func}`pure.nn.fold.fold`: each BN goes into the
 # convolution or the product unit in front of it, in the ResNet as in the PURe. Networks are timed so where nothing is
 # compiled.
 #

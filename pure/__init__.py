@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pure.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from pure.models import create_model, list_models
+    from pure.models import create_model, list_models, register_model
     from pure.nn import functional
     from pure.nn.complex import ComplexProductUnit, ComplexProductUnit2d
     from pure.nn.stabilised import StabilisedProductUnit, StabilisedProductUnit2d
@@ -26,6 +26,7 @@ __all__ = [
     "fit",
     "functional",
     "list_models",
+    "register_model",
 ]
 
 _MODULES = {
@@ -39,6 +40,7 @@ _MODULES = {
     "fit": "train",
     "functional": "nn",
     "list_models": "models",
+    "register_model": "models",
 }
 _WINGS = ("data", "execution", "models", "nn", "recipes", "records", "train")
 

@@ -22,11 +22,11 @@ from pure.nn.blocks import (
     GlobalAvgPool2d,
     Shortcut,
     ShortcutA,
-    initialise_convolutions,
-    require_choice,
+    initialize_convolutions,
     require_pixels,
     require_sizes,
 )
+from pure.nn.checks import require_choice
 
 __all__ = ["PreActBasicBlock", "PreActBottleneck", "PreActResidualNetwork"]
 
@@ -138,7 +138,7 @@ class PreActResidualNetwork(nn.Module):
         self.act1 = nn.ReLU()
         self.avgpool = GlobalAvgPool2d()
         self.fc = nn.Linear(inplanes, num_classes)
-        initialise_convolutions(self)
+        initialize_convolutions(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """Images ``(N, in_channels, H, W)`` to logits ``(N, num_classes)``."""

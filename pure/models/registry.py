@@ -19,8 +19,29 @@ REGISTRY: dict[str, Callable[..., nn.Module]] = {}
 
 
 def register_model(entry: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
-    """Make an entry function known to :func:`create_model` under its own name."""
-    REGISTRY[entry.__name__] = entry
+    """Make an entry function known to :func:`create_model` under its own name, as a decorator.
+
+    ::
+
+        @pure.register_model
+        def pure12(num_classes: int = 10, in_channels: int = 3, **options: Any) -> nn.Module:
+            return pure.create_model("pure20", num_classes, in_channels, blocks=[1, 2, 2], **options)
+
+    Args:
+        entry: called with ``num_classes``, ``in_channels`` and options as keywords, returns a network from images
+            ``(N, in_channels, H, W)`` to logits ``(N, num_classes)``.
+
+    Returns:
+        The entry function.
+
+    Raises:
+        ValueError: another function is registered under this name.
+    """
+    name = entry.__name__
+    taken = REGISTRY.get(name)
+    if taken is not None and (taken.__module__, taken.__qualname__) != (entry.__module__, entry.__qualname__):
+        raise ValueError(f"a network named {name!r} is registered already, by {taken.__module__}; choose another name")
+    REGISTRY[name] = entry  # the same one again: its module was reloaded, or its cell run twice
     return entry
 
 
@@ -35,7 +56,7 @@ def _family_and_depth(name: str) -> tuple[str, int]:
     return family, int(name[len(family) :] or 0)
 
 
-def create_model(name: str, num_classes: int = 10, in_channels: int = 3, **options: Any) -> nn.Module:
+def create_model(name: str, num_classes: int | None = None, in_channels: int = 3, **options: Any) -> nn.Module:
     """A network by name, initialised as section 4.1.2 says, with random weights.
 
     Each family has its options:
@@ -54,7 +75,8 @@ def create_model(name: str, num_classes: int = 10, in_channels: int = 3, **optio
 
     Args:
         name: one of :func:`list_models`.
-        num_classes: length of the output.
+        num_classes: length of the output; None is the network's own default, 1,000 for those for photographs (18, 34,
+            50, 101 and 152 layers) and 10 for the others.
         in_channels: channels of the input images.
         **options: as listed above.
 
@@ -71,7 +93,8 @@ def create_model(name: str, num_classes: int = 10, in_channels: int = 3, **optio
         nearest = difflib.get_close_matches(name.lower(), REGISTRY, n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(nearest)}?" if nearest else f"known are {', '.join(list_models())};"
         raise ValueError(f"unknown model {name!r}; {hint} pure.list_models() names all {len(REGISTRY)}")
-    return REGISTRY[name](num_classes=num_classes, in_channels=in_channels, **options)
+    classes = {} if num_classes is None else {"num_classes": num_classes}
+    return REGISTRY[name](in_channels=in_channels, **classes, **options)
 
 
 def refuse_options(

@@ -20,12 +20,12 @@ from pure.nn.blocks import (
     Shortcut,
     UnitNorm,
     Units,
-    initialise_convolutions,
+    initialize_convolutions,
     make_stage,
-    require_choice,
     require_pixels,
     require_sizes,
 )
+from pure.nn.checks import require_choice
 from pure.nn.complex import ComplexProductUnit2d
 from pure.nn.stabilised import StabilisedProductUnit2d
 from pure.nn.units import ProductUnit2d
@@ -84,7 +84,7 @@ class ResidualNetwork(nn.Module):
             self.add_module(stage, make_stage(block, inplanes, widths[i], blocks[i], stride, shortcut))
         self.avgpool = GlobalAvgPool2d()
         self.fc = nn.Linear(widths[-1], num_classes)
-        initialise_convolutions(self)
+        initialize_convolutions(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """Images ``(N, in_channels, H, W)`` to logits ``(N, num_classes)``."""
@@ -208,13 +208,13 @@ def pure272(num_classes: int = 10, in_channels: int = 3, **options: Any) -> Resi
 
 
 @register_model
-def pure18(num_classes: int = 10, in_channels: int = 3, **options: Any) -> ResidualNetwork:
+def pure18(num_classes: int = 1000, in_channels: int = 3, **options: Any) -> ResidualNetwork:
     """PURe18 for photographs, blocks [2, 2, 2, 2] (table 1)."""
     return _pure("pure18", num_classes, in_channels, **{**IMAGENET, "blocks": [2, 2, 2, 2], **options})
 
 
 @register_model
-def pure34(num_classes: int = 10, in_channels: int = 3, **options: Any) -> ResidualNetwork:
+def pure34(num_classes: int = 1000, in_channels: int = 3, **options: Any) -> ResidualNetwork:
     """PURe34 for photographs, blocks [3, 4, 6, 3] (table 1)."""
     return _pure("pure34", num_classes, in_channels, **{**IMAGENET, "blocks": [3, 4, 6, 3], **options})
 

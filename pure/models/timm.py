@@ -1,12 +1,9 @@
-"""The networks in timm: ``import pure.models.timm`` registers them, then ``timm.create_model("pure34")`` makes one.
+"""The networks in timm: after ``import pure.models.timm``, ``timm.create_model("pure_networks_pure34")`` makes one.
 
-timm (Wightman, 2019, https://github.com/huggingface/pytorch-image-models) trains, evaluates and takes apart any network
-of its registry.  It is optional, ``pip install "pure-networks[timm]"``, and only an explicit import registers: who
-imports :mod:`pure` alone finds timm's registry as it was.  A name that is taken there, as ``resnet34`` is by timm's own
-network, stays its owner's; ``pure.create_model`` makes ours.
-
-The keywords are timm's (``num_classes``, ``in_chans``, ``drop_rate``, ``global_pool``, ``features_only``,
-``out_indices``); any other goes to :func:`pure.create_model`.  There are no pretrained weights.
+timm (Wightman, 2019, https://github.com/huggingface/pytorch-image-models) is optional, ``pip install
+"pure-networks[timm]"``, and only an explicit import registers.  The names have a prefix of ours, which no network of
+timm's will take.  Keywords are timm's (``num_classes``, ``in_chans``, ``drop_rate``, ``global_pool``,
+``features_only``, ``out_indices``); any other goes to :func:`pure.create_model`.  There are no pretrained weights.
 """
 
 from __future__ import annotations
@@ -25,14 +22,23 @@ from pure import models
 from pure.nn.blocks import GlobalAvgPool2d, require_pixels
 
 try:
-    from timm.models import build_model_with_cfg, checkpoint_seq, generate_default_cfgs, is_model, register_model
+    from timm.models import (
+        build_model_with_cfg,
+        checkpoint_seq,
+        generate_default_cfgs,
+        register_model,
+    )
+    from timm.models._features import feature_take_indices  # named by no public module
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
         f"pure.models.timm needs timm ({error}); install it with `pip install timm`, or use pure.create_model",
         name=error.name,
     ) from error
 
-__all__ = ["TimmNetwork"]  # the registered entry functions join it
+__all__ = ["PREFIX", "TimmNetwork"]  # the registered entry functions join it
+
+PREFIX = "pure_networks_"
+"""What timm's names of these networks begin with."""
 
 
 class TimmNetwork(nn.Module):
@@ -60,7 +66,7 @@ class TimmNetwork(nn.Module):
     def __init__(
         self,
         name: str,
-        num_classes: int = 10,
+        num_classes: int = 1000,
         in_chans: int = 3,
         drop_rate: float = 0.0,
         global_pool: str = "avg",
@@ -111,12 +117,78 @@ class TimmNetwork(nn.Module):
         """
         require_pixels(x, self.halvings)
         for name in self.body:
-            child = self.get_submodule(name)
-            if self.grad_checkpointing and self.training and isinstance(child, nn.Sequential):
-                x = checkpoint_seq(child, x)
-            else:
-                x = child(x)
+            x = self._pass(name, x)
         return x
+
+    def _pass(self, name: str, x: Tensor) -> Tensor:
+        """The output of a child, whose activations are computed again in the backward pass if that was asked for."""
+        child = self.get_submodule(name)
+        if self.grad_checkpointing and self.training and isinstance(child, nn.Sequential) and len(child):
+            return checkpoint_seq(child, x)  # type: ignore[no-any-return]
+        return child(x)  # type: ignore[no-any-return]
+
+    def forward_intermediates(
+        self,
+        x: Tensor,
+        indices: int | list[int] | None = None,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: str = "NCHW",
+        intermediates_only: bool = False,
+    ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
+        """The maps of stem and stages, as timm's own networks give them.
+
+        Args:
+            x: images ``(N, in_chans, H, W)``.
+            indices: which maps, as places in ``feature_info``; a number is so many of the last ones, None all.
+            norm: has no effect: there is no last normalisation to apply.
+            stop_early: compute nothing after the last map asked for.
+            output_fmt: ``"NCHW"``.
+            intermediates_only: give the maps alone.
+
+        Returns:
+            The maps ``(N, C, H, W)`` in a list; before it, unless ``intermediates_only``, what the body ends in.
+
+        Raises:
+            ValueError: another format, or images too small for the network's strides.
+        """
+        if output_fmt != "NCHW":
+            raise ValueError(f"output_fmt={output_fmt!r}: the maps of these networks are 'NCHW'")
+        require_pixels(x, self.halvings)
+        modules = [info["module"] for info in self.feature_info]
+        wanted, last = feature_take_indices(len(modules), indices)
+        maps = {}
+        for name in self.body:
+            x = self._pass(name, x)
+            if name in modules:
+                maps[modules.index(name)] = x
+                if stop_early and modules.index(name) == last:
+                    break
+        taken = [maps[place] for place in sorted(wanted)]
+        return taken if intermediates_only else (x, taken)
+
+    def prune_intermediate_layers(
+        self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
+    ) -> list[int]:
+        """Drop the stages after the last map asked for, in place, and the classifier.
+
+        Args:
+            indices: as of :meth:`forward_intermediates`.
+            prune_norm: has no effect, as ``norm`` there.
+            prune_head: drop the classifier even if the last stage stays.
+
+        Returns:
+            The places of the maps in ``feature_info``.
+        """
+        wanted, last = feature_take_indices(len(self.feature_info), indices)
+        after = self.body[self.body.index(self.feature_info[last]["module"]) + 1 :]
+        for name in after:
+            setattr(self, name, nn.Sequential())  # empty: gives what it is given
+        if after:
+            self.num_features = self.head_hidden_size = self.feature_info[last]["num_chs"]
+        if after or prune_head:
+            self.reset_classifier(0, "")
+        return list(wanted)
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """Feature maps to logits ``(N, num_classes)``, or to what the classifier is given."""
@@ -164,7 +236,8 @@ class TimmNetwork(nn.Module):
         return {"stem": r"^conv1|^bn1", "blocks": r"^layer(\d+)" if coarse else r"^layer(\d+)\.(\d+)"}
 
 
-_FOR_PHOTOGRAPHS = {"pure18", "pure34"}  # four stages behind ImageNet's stem; the others have three, behind CIFAR's
+_FOR_PHOTOGRAPHS = {"pure18", "pure34", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152"}
+"""Four stages after ImageNet's stem; the others have three, after CIFAR's."""
 
 
 def _configuration(name: str) -> dict[str, Any]:
@@ -187,16 +260,15 @@ def _entry(name: str) -> Callable[..., nn.Module]:
     def entry(pretrained: bool = False, **options: Any) -> nn.Module:
         feature_cfg = {"out_indices": tuple(range(stages + 1))}  # the default of features_only: stem and stages
         network: nn.Module = build_model_with_cfg(
-            partial(TimmNetwork, name), name, pretrained, feature_cfg=feature_cfg, **options
+            partial(TimmNetwork, name), PREFIX + name, pretrained, feature_cfg=feature_cfg, **options
         )
         return network
 
-    entry.__name__ = entry.__qualname__ = name
+    entry.__name__ = entry.__qualname__ = PREFIX + name
     entry.__doc__ = inspect.getdoc(getattr(models, name))
     return entry
 
 
-_names = [name for name in models.list_models() if not is_model(name)]
-default_cfgs = generate_default_cfgs({name: _configuration(name) for name in _names})
-for _name in _names:
-    globals()[_name] = register_model(_entry(_name))
+default_cfgs = generate_default_cfgs({PREFIX + name: _configuration(name) for name in models.list_models()})
+for _name in models.list_models():
+    globals()[PREFIX + _name] = register_model(_entry(_name))

@@ -9,7 +9,7 @@ from torchvision.models.resnet import Bottleneck, ResNet
 
 from pure.models.registry import refuse_options, register_model
 from pure.models.residual import IMAGENET, Stem, make_stem
-from pure.nn.blocks import BasicBlock, initialise_convolutions, require_sizes
+from pure.nn.blocks import BasicBlock, initialize_convolutions, require_sizes
 
 
 def _torchvision(
@@ -29,35 +29,35 @@ def _torchvision(
     network = ResNet(block, list(blocks), num_classes=num_classes)
     if in_channels != 3 or stem != "imagenet":
         network.conv1, network.maxpool = make_stem(stem, in_channels, 64)
-        initialise_convolutions(network.conv1)
+        initialize_convolutions(network.conv1)
     return network
 
 
 @register_model
-def resnet18(num_classes: int = 10, in_channels: int = 3, **options: Any) -> ResNet:
+def resnet18(num_classes: int = 1000, in_channels: int = 3, **options: Any) -> ResNet:
     """ResNet18 of torchvision, a baseline of table 2."""
     return _torchvision("resnet18", num_classes, in_channels, BasicBlock, **{"blocks": [2, 2, 2, 2], **options})
 
 
 @register_model
-def resnet34(num_classes: int = 10, in_channels: int = 3, **options: Any) -> ResNet:
+def resnet34(num_classes: int = 1000, in_channels: int = 3, **options: Any) -> ResNet:
     """ResNet34 of torchvision, a baseline of tables 2 and 4."""
     return _torchvision("resnet34", num_classes, in_channels, BasicBlock, **{"blocks": [3, 4, 6, 3], **options})
 
 
 @register_model
-def resnet50(num_classes: int = 10, in_channels: int = 3, **options: Any) -> ResNet:
+def resnet50(num_classes: int = 1000, in_channels: int = 3, **options: Any) -> ResNet:
     """ResNet50 of torchvision, a baseline of tables 2 and 4."""
     return _torchvision("resnet50", num_classes, in_channels, Bottleneck, **{"blocks": [3, 4, 6, 3], **options})
 
 
 @register_model
-def resnet101(num_classes: int = 10, in_channels: int = 3, **options: Any) -> ResNet:
+def resnet101(num_classes: int = 1000, in_channels: int = 3, **options: Any) -> ResNet:
     """ResNet101 of torchvision, a baseline of tables 2 and 4."""
     return _torchvision("resnet101", num_classes, in_channels, Bottleneck, **{"blocks": [3, 4, 23, 3], **options})
 
 
 @register_model
-def resnet152(num_classes: int = 10, in_channels: int = 3, **options: Any) -> ResNet:
+def resnet152(num_classes: int = 1000, in_channels: int = 3, **options: Any) -> ResNet:
     """ResNet152 of torchvision, a baseline of tables 2 and 4."""
     return _torchvision("resnet152", num_classes, in_channels, Bottleneck, **{"blocks": [3, 8, 36, 3], **options})

@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock
 
+from pure.nn.checks import integer, require_choice
+from pure.nn.tracing import leaf
 from pure.nn.units import ProductUnit2d
 
 __all__ = [
@@ -152,9 +154,15 @@ class GlobalAvgPool2d(nn.AdaptiveAvgPool2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Feature maps ``(N, C, H, W)`` to their means ``(N, C, 1, 1)``."""
-        if x.ndim == 4 and x.stride(1) == 1:  # channels_last: taken as (N, H, W, C), in which a mean is expanded back
-            return x.permute(0, 2, 3, 1).mean((1, 2))[..., None, None]
-        return super().forward(x)
+        return mean_over_pixels(x)
+
+
+@leaf
+def mean_over_pixels(x: Tensor) -> Tensor:
+    """Feature maps ``(N, C, H, W)`` or ``(C, H, W)`` to their means, ``(N, C, 1, 1)`` or ``(C, 1, 1)``."""
+    if x.ndim == 4 and x.stride(1) == 1:  # channels_last: taken as (N, H, W, C), in which a mean is expanded back
+        return x.permute(0, 2, 3, 1).mean((1, 2))[..., None, None]
+    return F.adaptive_avg_pool2d(x, 1)
 
 
 SHORTCUTS: dict[str, Callable[[int, int, int], nn.Module]] = {"A": ShortcutA, "B": shortcut_b}
@@ -177,12 +185,6 @@ def make_stage(
 # What every body of blocks shares
 
 
-def require_choice(option: str, value: object, choices: Sequence[object]) -> None:
-    """Raise a ValueError that names what is allowed, unless ``value`` is one of the choices."""
-    if value not in choices:
-        raise ValueError(f"unknown {option} {value!r}; expected {' or '.join(map(repr, choices))}")
-
-
 def require_sizes(num_classes: int, in_channels: int, blocks: Sequence[int], widths: Sequence[int]) -> None:
     """Raise a ValueError unless all are positive integers, and stages and widths agree in number."""
     if not _positive([num_classes, in_channels]):
@@ -198,6 +200,7 @@ def require_sizes(num_classes: int, in_channels: int, blocks: Sequence[int], wid
         )
 
 
+@leaf
 def require_pixels(x: Tensor, halvings: int) -> None:
     """Raise a ValueError for images on which a layer of stride 2 would meet a single pixel and halve nothing.
 
@@ -217,7 +220,7 @@ def require_pixels(x: Tensor, halvings: int) -> None:
         )
 
 
-def initialise_convolutions(network: nn.Module) -> None:
+def initialize_convolutions(network: nn.Module) -> None:
     """Kaiming normal by fan_out for every convolution (section 4.1.2).
 
     The rest is right as made: BN starts at weight 1 and bias 0, product units draw their own exponents (they are no
@@ -230,8 +233,8 @@ def initialise_convolutions(network: nn.Module) -> None:
 
 
 def _positive(values: Sequence[int]) -> bool:
-    """Whether these are integers, one or more and all above zero."""
-    return isinstance(values, Sequence) and len(values) > 0 and all(type(n) is int and n > 0 for n in values)
+    """Whether these are integers of Python or NumPy, one or more and all above zero."""
+    return isinstance(values, Sequence) and len(values) > 0 and all((integer(n) or 0) > 0 for n in values)
 
 
 def _norm(planes: int, kept: bool) -> nn.Module:

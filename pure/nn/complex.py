@@ -30,18 +30,24 @@ The sums ``z``, ``h`` and, with ``eps = 0``, ``e`` are three matrix products or 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from pure.nn.functional import checked_images, checked_vectors, padding_per_side
-from pure.nn.units import at_own_precision, pair, require_at_least, require_precision, require_window, window_repr
+from pure.nn.autocast import at_precision, log_dtype, output_dtype, widened
+from pure.nn.checks import Size, require_images, require_vectors, window_of
+from pure.nn.functional import convolved, product_unit, product_unit2d
+from pure.nn.tracing import leaf
+from pure.nn.units import ProductUnitBase, Windowed, dense_weight, window_weight
 
 __all__ = ["ComplexProductUnit", "ComplexProductUnit2d", "complex_product_unit", "complex_product_unit2d"]
 
 
-def complex_product_unit(x: Tensor, weight: Tensor, eps: float = 0.0) -> Tensor:
+@leaf
+def complex_product_unit(x: Tensor, weight: Tensor, eps: float = 0.0, precision: torch.dtype | None = None) -> Tensor:
     """Multiply real inputs of either sign, each raised to a real exponent, and take the real part.
 
     ``y[..., o] = Re prod_i x[..., i] ** weight[o, i]``, each power on the principal branch.
@@ -50,6 +56,7 @@ def complex_product_unit(x: Tensor, weight: Tensor, eps: float = 0.0) -> Tensor:
         x: inputs, shape ``(..., in_features)``, floating point.
         weight: exponents, shape ``(out_features, in_features)``, dtype of ``x``.
         eps: magnitudes of the inputs below it count as ``eps``; with 0, zeros are powers of zero as the module says.
+        precision: as of :func:`pure.nn.functional.product_unit`.
 
     Returns:
         Real parts, shape ``(..., out_features)``, dtype of ``x``; float32 under autocast, which lowers the products of
@@ -61,20 +68,21 @@ def complex_product_unit(x: Tensor, weight: Tensor, eps: float = 0.0) -> Tensor:
         ValueError: the last dimension of ``x`` is not ``in_features``, ``weight`` has another rank than named above, or
             ``eps`` is negative or not finite.
     """
-    x = checked_vectors(x, weight, "complex_product_unit")
+    require_vectors(x, weight, "complex_product_unit")
     _require_eps("complex_product_unit", eps)
-    sums = [F.linear(part, weight).to(x.dtype) for part in _log_parts(x, eps)]
-    return _real_exp(*sums)
+    return _real_product(F.linear, x, weight, eps, precision)
 
 
+@leaf
 def complex_product_unit2d(
     x: Tensor,
     weight: Tensor,
-    stride: int | tuple[int, int] = 1,
-    padding: int | tuple[int, int] | str = 0,
-    dilation: int | tuple[int, int] = 1,
+    stride: Size = 1,
+    padding: Size | str = 0,
+    dilation: Size = 1,
     groups: int = 1,
     eps: float = 0.0,
+    precision: torch.dtype | None = None,
 ) -> Tensor:
     """Slide a complex product unit over an image: ``exp(conv(log|x|, w)) * cos(pi * conv([x < 0], w))``.
 
@@ -86,6 +94,7 @@ def complex_product_unit2d(
         dilation: distance in pixels between the factors of a window.
         groups: number of blocks that the channels are divided into.
         eps: as of :func:`complex_product_unit`.
+        precision: as of :func:`complex_product_unit`.
 
     Returns:
         Real parts, shape ``(N, K, H', W')`` or ``(K, H', W')`` with ``H'`` and ``W'`` as of a convolution; values,
@@ -96,43 +105,40 @@ def complex_product_unit2d(
         ValueError: ``x`` has the wrong rank or number of channels, ``weight`` has another rank than named above,
             ``padding`` is not one of the named ones, or ``eps`` is negative or not finite.
     """
-    x = checked_images(x, weight, groups, "complex_product_unit2d")
-    padding_per_side(weight, stride, padding, dilation, "complex_product_unit2d")  # refuses what is none
+    require_images(x, weight, groups, "complex_product_unit2d")
+    window = window_of("complex_product_unit2d", stride, padding, dilation, groups)
     _require_eps("complex_product_unit2d", eps)
-    sums = [F.conv2d(part, weight, None, stride, padding, dilation, groups).to(x.dtype) for part in _log_parts(x, eps)]
-    return _real_exp(*sums)
+    return _real_product(partial(convolved, window), x, weight, eps, precision)
 
 
-class _ComplexUnit(nn.Module):
-    """What both complex units share: the exponents, their initialisation, the floor of the magnitudes, the precision.
+class ComplexUnit(ProductUnitBase):
+    """What both complex units share: the floor of the magnitudes."""
 
-    Attributes:
-        precision: as of :class:`pure.ProductUnit`; may be set at any time, and is no part of the state.
-    """
-
-    precision: torch.dtype | None = None
-    weight: nn.Parameter
-
-    def __init__(self, weight: Tensor, eps: float, init_a: float, precision: torch.dtype | None) -> None:
-        super().__init__()
+    def __init__(self, weight: Tensor, bias: bool, eps: float, init_a: float, precision: torch.dtype | None) -> None:
+        super().__init__(weight, init_a, bias, precision)
         _require_eps(type(self).__name__, eps)
         self.eps = eps
-        self.init_a = init_a
-        self.precision = require_precision(type(self).__name__, precision)
-        self.weight = nn.Parameter(weight)
         self.reset_parameters()
 
-    def reset_parameters(self) -> None:
-        """Draw the exponents by Kaiming uniform with ``a=init_a``, as :class:`pure.ProductUnit` does."""
-        nn.init.kaiming_uniform_(self.weight, a=self.init_a)
+    @property
+    def lower_bound(self) -> Tensor:
+        """``eps``, which smaller magnitudes count as, a scalar."""
+        return self.weight.new_tensor(self.eps)
 
-    def _settings_repr(self) -> str:
-        """The settings that differ from the defaults, for ``extra_repr``."""
-        settings = {"eps": (self.eps, 0.0), "init_a": (self.init_a, 5.0), "precision": (self.precision, None)}
-        return "".join(f", {name}={value!r}" for name, (value, default) in settings.items() if value != default)
+    def clamped(self, x: Tensor) -> Tensor:
+        """Where magnitudes count as ``eps``: truth values, shape of ``x``."""
+        return super().clamped(x.abs())
+
+    def floor(self, x: Tensor) -> float:
+        """What the magnitudes of ``x`` are clamped at where zeros need a logarithm."""
+        return max(self.eps, torch.finfo(x.dtype).tiny)
+
+    def settings(self) -> dict[str, tuple[object, object]]:
+        """The settings that differ from the defaults."""
+        return {"eps": (self.eps, 0.0), **super().settings()}
 
 
-class ComplexProductUnit(_ComplexUnit):
+class ComplexProductUnit(ComplexUnit):
     """A dense layer of complex product units, used like :class:`torch.nn.Linear` without a bias; it has no threshold.
 
     Input ``(..., in_features)``, output ``(..., out_features)``, both real and in the layer's floating-point dtype.
@@ -140,6 +146,7 @@ class ComplexProductUnit(_ComplexUnit):
     Args:
         in_features: number of inputs of each unit.
         out_features: number of units.
+        bias: False; there is no other.
         eps: magnitudes of the inputs below it count as ``eps``; with 0, an input of zero makes a product zero or
             infinite, as :mod:`pure.nn.complex` says.
         init_a: the argument ``a`` of :func:`torch.nn.init.kaiming_uniform_` for the exponents.
@@ -155,6 +162,7 @@ class ComplexProductUnit(_ComplexUnit):
         self,
         in_features: int,
         out_features: int,
+        bias: bool = False,
         *,
         eps: float = 0.0,
         init_a: float = 5.0,
@@ -162,22 +170,20 @@ class ComplexProductUnit(_ComplexUnit):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        require_at_least(1, type(self).__name__, in_features=in_features, out_features=out_features)
-        super().__init__(torch.empty(out_features, in_features, device=device, dtype=dtype), eps, init_a, precision)
-        self.in_features = in_features
-        self.out_features = out_features
+        weight = dense_weight(type(self).__name__, in_features, out_features, device, dtype)
+        super().__init__(weight, bias, eps, init_a, precision)
+        self.out_features, self.in_features = weight.shape
 
-    @at_own_precision
     def forward(self, x: Tensor) -> Tensor:
         """Real parts of products of powers of ``x``, shape ``(..., in_features)`` to ``(..., out_features)``."""
-        return complex_product_unit(x, self.weight, self.eps)
+        return complex_product_unit(x, self.weight, self.eps, self.precision)
 
-    def extra_repr(self) -> str:
-        """The sizes, and the settings that differ from the defaults."""
-        return f"in_features={self.in_features}, out_features={self.out_features}{self._settings_repr()}"
+    def magnitude(self, x: Tensor) -> Tensor:
+        """Products without the cosine: the paper's unit of the magnitudes."""
+        return product_unit(x.abs(), self.weight, self.floor(x))
 
 
-class ComplexProductUnit2d(_ComplexUnit):
+class ComplexProductUnit2d(Windowed, ComplexUnit):
     """A convolutional layer of complex product units, used like :class:`torch.nn.Conv2d` without a bias.
 
     Input ``(N, in_channels, H, W)`` or ``(in_channels, H, W)``, output ``(N, out_channels, H', W')`` or
@@ -191,6 +197,7 @@ class ComplexProductUnit2d(_ComplexUnit):
         padding: pixels added on each side, each a neutral factor, or ``"same"`` or ``"valid"``.
         dilation: distance in pixels between the factors of a window.
         groups: number of blocks that the channels are divided into.
+        bias: False; there is no other.
         eps: as of :class:`ComplexProductUnit`.
         init_a: as of :class:`ComplexProductUnit`.
         precision: as of :class:`ComplexProductUnit`.
@@ -205,11 +212,12 @@ class ComplexProductUnit2d(_ComplexUnit):
         self,
         in_channels: int,
         out_channels: int,
-        kernel_size: int | tuple[int, int],
-        stride: int | tuple[int, int] = 1,
-        padding: int | tuple[int, int] | str = 0,
-        dilation: int | tuple[int, int] = 1,
+        kernel_size: Size,
+        stride: Size = 1,
+        padding: Size | str = 0,
+        dilation: Size = 1,
         groups: int = 1,
+        bias: bool = False,
         *,
         eps: float = 0.0,
         init_a: float = 5.0,
@@ -218,26 +226,29 @@ class ComplexProductUnit2d(_ComplexUnit):
         dtype: torch.dtype | None = None,
     ) -> None:
         name = type(self).__name__
-        require_window(name, in_channels, out_channels, kernel_size, stride, padding, dilation, groups)
-        kernel = pair(kernel_size)
-        weight = torch.empty(out_channels, in_channels // groups, *kernel, device=device, dtype=dtype)
-        super().__init__(weight, eps, init_a, precision)
-        self.in_channels = in_channels
-        self.out_channels = out_channels
-        self.kernel_size = kernel
-        self.stride = pair(stride)
-        self.padding = padding if isinstance(padding, str) else pair(padding)
-        self.dilation = pair(dilation)
-        self.groups = groups
+        weight = window_weight(name, in_channels, out_channels, kernel_size, groups, device, dtype)
+        window = window_of(name, stride, padding, dilation, groups)
+        super().__init__(weight, bias, eps, init_a, precision)
+        self.set_sizes(weight, in_channels, window)
 
-    @at_own_precision
     def forward(self, x: Tensor) -> Tensor:
         """Real parts over windows of ``x``, ``(N, in_channels, H, W)`` to ``(N, out_channels, H', W')``."""
-        return complex_product_unit2d(x, self.weight, self.stride, self.padding, self.dilation, self.groups, self.eps)
+        return complex_product_unit2d(x, self.weight, *self.window, self.eps, self.precision)
 
-    def extra_repr(self) -> str:
-        """The sizes, and the settings that differ from the defaults."""
-        return window_repr(self) + self._settings_repr()
+    def magnitude(self, x: Tensor) -> Tensor:
+        """Products over windows without the cosine: the paper's unit of the magnitudes."""
+        return product_unit2d(x.abs(), self.weight, self.floor(x), *self.window)
+
+
+def _real_product(
+    summed: Callable[[Tensor, Tensor], Tensor], x: Tensor, weight: Tensor, eps: float, precision: torch.dtype | None
+) -> Tensor:
+    """The real part of the product, given what sums the logarithms with the exponents."""
+    x = widened(x, weight, precision)
+    with at_precision(precision, x.device.type):
+        wide = x.to(log_dtype(x))
+        sums = [summed(part, weight).to(wide.dtype) for part in _log_parts(wide, eps)]
+        return _real_exp(*sums).to(output_dtype(x, weight))
 
 
 def _log_parts(x: Tensor, eps: float) -> tuple[Tensor, ...]:

@@ -25,23 +25,28 @@ that neither direction overflows.
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pure.nn.functional import (
+from pure.nn.autocast import at_precision, log_dtype, output_dtype, widened
+from pure.nn.checks import (
     PaddingMode,
-    checked_images,
-    checked_vectors,
-    clamped_padding,
-    log_clamped,
+    Size,
+    require_images,
+    require_positive,
     require_threshold,
-    tau_like,
+    require_vectors,
+    window_of,
 )
-from pure.nn.units import ProductUnit, ProductUnit2d, at_own_precision
+from pure.nn.functional import clamped_padding, convolved, log_clamped
+from pure.nn.fused import dispatch
+from pure.nn.tracing import leaf
+from pure.nn.units import ProductUnit, ProductUnit2d
 
 __all__ = ["StabilisedProductUnit", "StabilisedProductUnit2d", "stabilised_product_unit", "stabilised_product_unit2d"]
 
@@ -53,12 +58,14 @@ BOUND = 11.0
 networks were seen from -11.5 to 15.1."""
 
 
+@leaf
 def stabilised_product_unit(
     x: Tensor,
     weight: Tensor,
     threshold: Tensor | float,
     smoothness: float | None = SMOOTHNESS,
     bound: float | None = BOUND,
+    precision: torch.dtype | None = None,
 ) -> Tensor:
     """Multiply powers of smoothly positive inputs, within bounds: ``exp(B * tanh(z / B))``, ``z = w . log(x_plus)``.
 
@@ -69,6 +76,7 @@ def stabilised_product_unit(
         smoothness: width of the transition at the threshold, in units of the threshold; None for the hard maximum.
         bound: largest magnitude of the exponent ``z``, the logarithm of the product; None for no bound.  With both None
             this is :func:`pure.nn.functional.product_unit`.
+        precision: as of :func:`pure.nn.functional.product_unit`.
 
     Returns:
         Products, shape ``(..., out_features)``, between ``exp(-bound)`` and ``exp(bound)``, of the dtype that
@@ -80,24 +88,29 @@ def stabilised_product_unit(
         ValueError: as of :func:`pure.nn.functional.product_unit`, or ``smoothness`` or ``bound`` is not positive and
             finite.
     """
-    x = checked_vectors(x, weight, "stabilised_product_unit")
-    require_threshold(threshold, x.shape[-1], "stabilised_product_unit")
-    _require_settings("stabilised_product_unit", smoothness, bound)
-    log_x = _log_smooth(x, threshold, smoothness)
-    return _exp_bounded(F.linear(log_x, weight).to(log_x.dtype), bound)
+    where = "stabilised_product_unit"
+    require_vectors(x, weight, where)
+    require_threshold(threshold, x.shape[-1], where)
+    require_positive(where, smoothness=smoothness, bound=bound)
+    x = widened(x, weight, precision)
+    with at_precision(precision, x.device.type):
+        log_x = _log_smooth(x, threshold, smoothness)  # (..., in_features)
+        return _exp_bounded(F.linear, (log_x, weight), bound, output_dtype(x, weight))
 
 
+@leaf
 def stabilised_product_unit2d(
     x: Tensor,
     weight: Tensor,
     threshold: Tensor | float,
-    stride: int | tuple[int, int] = 1,
-    padding: int | tuple[int, int] | str = 0,
-    dilation: int | tuple[int, int] = 1,
+    stride: Size = 1,
+    padding: Size | str = 0,
+    dilation: Size = 1,
     groups: int = 1,
     padding_mode: PaddingMode = "ones",
     smoothness: float | None = SMOOTHNESS,
     bound: float | None = BOUND,
+    precision: torch.dtype | None = None,
 ) -> Tensor:
     """Slide a stabilised product unit over an image: the convolution of :func:`stabilised_product_unit`.
 
@@ -113,6 +126,7 @@ def stabilised_product_unit2d(
             padded zero (``"threshold"``).
         smoothness: as of :func:`stabilised_product_unit`.
         bound: as of :func:`stabilised_product_unit`.
+        precision: as of :func:`stabilised_product_unit`.
 
     Returns:
         Products, shape ``(N, K, H', W')`` or ``(K, H', W')`` with ``H'`` and ``W'`` as of a convolution; values, dtype
@@ -124,11 +138,14 @@ def stabilised_product_unit2d(
             finite.
     """
     where = "stabilised_product_unit2d"
-    x = checked_images(x, weight, groups, where)
-    _require_settings(where, smoothness, bound)
-    x, threshold, padding = clamped_padding(x, weight, threshold, stride, padding, dilation, padding_mode, where)
-    log_x = _log_smooth(x, threshold, smoothness)
-    return _exp_bounded(F.conv2d(log_x, weight, None, stride, padding, dilation, groups).to(log_x.dtype), bound)
+    require_images(x, weight, groups, where)
+    require_positive(where, smoothness=smoothness, bound=bound)
+    window = window_of(where, stride, padding, dilation, groups)
+    x, threshold, window = clamped_padding(x, weight, threshold, window, padding_mode, where)
+    x = widened(x, weight, precision)
+    with at_precision(precision, x.device.type):
+        log_x = _log_smooth(x, threshold, smoothness)  # (N, C, H, W)
+        return _exp_bounded(partial(convolved, window), (log_x, weight), bound, output_dtype(x, weight))
 
 
 class StabilisedProductUnit(ProductUnit):
@@ -155,15 +172,14 @@ class StabilisedProductUnit(ProductUnit):
         bound: float | None = BOUND,
         **settings: Any,
     ) -> None:
-        _require_settings(type(self).__name__, smoothness, bound)
+        require_positive(type(self).__name__, smoothness=smoothness, bound=bound)
         super().__init__(in_features, out_features, **settings)
         self.smoothness = smoothness
         self.bound = bound
 
-    @at_own_precision
     def forward(self, x: Tensor) -> Tensor:
         """Bounded products of powers of ``x``, shape ``(..., in_features)`` to ``(..., out_features)``."""
-        return stabilised_product_unit(x, self.weight, self.threshold, self.smoothness, self.bound)
+        return stabilised_product_unit(x, self.weight, self.tau(), self.smoothness, self.bound, self.precision)
 
     def extra_repr(self) -> str:
         """The sizes, the two settings of its own, and the others that differ from the paper's."""
@@ -190,31 +206,28 @@ class StabilisedProductUnit2d(ProductUnit2d):
         self,
         in_channels: int,
         out_channels: int,
-        kernel_size: int | tuple[int, int],
+        kernel_size: Size,
         *window: Any,
         smoothness: float | None = SMOOTHNESS,
         bound: float | None = BOUND,
         **settings: Any,
     ) -> None:
-        _require_settings(type(self).__name__, smoothness, bound)
+        require_positive(type(self).__name__, smoothness=smoothness, bound=bound)
         super().__init__(in_channels, out_channels, kernel_size, *window, **settings)
         self.smoothness = smoothness
         self.bound = bound
 
-    @at_own_precision
     def forward(self, x: Tensor) -> Tensor:
         """Bounded products over windows of ``x``, ``(N, in_channels, H, W)`` to ``(N, out_channels, H', W')``."""
         return stabilised_product_unit2d(
             x,
             self.weight,
-            self.threshold,
-            self.stride,
-            self.padding,
-            self.dilation,
-            self.groups,
+            self.tau(),
+            *self.window,
             self.padding_mode,
             self.smoothness,
             self.bound,
+            self.precision,
         )
 
     def extra_repr(self) -> str:
@@ -223,32 +236,35 @@ class StabilisedProductUnit2d(ProductUnit2d):
 
 
 def _log_smooth(x: Tensor, threshold: Tensor | float, smoothness: float | None) -> Tensor:
-    """Logarithm of the smooth maximum of ``x`` and the threshold, same shape and dtype; NaN for NaN and infinities.
+    """Logarithm of the smooth maximum of ``x`` and the threshold, same shape; NaN for NaN and infinities.
 
     Written as the maximum plus the rounding of its edge, which keeps it exact to rounding on both sides.
     """
     if smoothness is None:
         return log_clamped(x, threshold)
     wide = _single_or_double(x)  # the width of the edge and its reciprocal need the range
-    tau = tau_like(threshold, wide)
+    tau = dispatch.tau_like(threshold, wide)
     steepness = 1 / (smoothness * tau)  # multiplied by: in a quotient by tau, the gradient of tau could be 0 * infinity
     edge = smoothness * tau * F.softplus(-(wide - tau).abs() * steepness)
-    return (torch.maximum(wide, tau) + edge).log().masked_fill(x.isinf(), torch.nan).to(x.dtype)
+    log_x = (torch.maximum(wide, tau) + edge).log().masked_fill(x.isinf(), torch.nan)
+    return log_x.to(log_dtype(x))
 
 
-def _exp_bounded(z: Tensor, bound: float | None) -> Tensor:
-    """``exp(bound * tanh(z / bound))``; NaN where ``z`` is infinite, of which tanh would make a finite number."""
+def _exp_bounded(
+    argument: Callable[..., Tensor], tensors: tuple[Tensor, ...], bound: float | None, dtype: torch.dtype
+) -> Tensor:
+    """``exp(bound * tanh(z / bound))`` with ``z = argument(*tensors)``.
+
+    NaN where ``z`` is infinite, of which tanh would make a finite number.
+    """
     if bound is None:
-        return z.exp()
-    wide = _single_or_double(z)  # on the way back, bound * y would overflow float16 though the derivative does not
-    return (bound * (wide / bound).tanh()).masked_fill(z.isinf(), torch.nan).exp().to(z.dtype)
+        return dispatch.exp(argument, tensors, dtype)
+    z = argument(*tensors)
+    # in half precision, bound * y would overflow on the way back though the derivative does not
+    wide = _single_or_double(z)
+    squashed = (wide / bound + 0 * wide).tanh()  # zero times infinity is NaN
+    return dispatch.exp(partial(torch.mul, bound), (squashed,), wide.dtype).to(dtype)
 
 
 def _single_or_double(x: Tensor) -> Tensor:
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-
-
-def _require_settings(where: str, smoothness: float | None, bound: float | None) -> None:
-    for name, value in (("smoothness", smoothness), ("bound", bound)):
-        if value is not None and not 0 < value < math.inf:  # no math.isfinite: torch.compile can trace a comparison
-            raise ValueError(f"{where}: {name} must be positive and finite, or None to switch it off, got {value}")

@@ -1,15 +1,10 @@
-"""Product units as modules, shaped like :class:`torch.nn.Linear` and :class:`torch.nn.Conv2d`.
-
-Both hold the exponents as ``weight`` and the raw threshold parameter as ``theta``.  The threshold that clamps the
-inputs is ``tau = activation(theta) + eps``: section 3.2 of the paper calls it "the activation of the trainable
-parameter, shifted by a small constant".  There is no bias, no activation and no clamp on the output.
-"""
+"""Product units as layers: the paper's, dense and convolutional, and the base that every kind of unit shares."""
 
 from __future__ import annotations
 
-import functools
 import math
 import numbers
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -17,9 +12,28 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pure.nn.functional import PaddingMode, product_unit, product_unit2d
+from pure.nn import functional
+from pure.nn.checks import (
+    PaddingMode,
+    Size,
+    Window,
+    pair,
+    require_at_least,
+    require_choice,
+    require_no_bias,
+    require_number,
+    require_precision,
+    window_of,
+)
 
-__all__ = ["Granularity", "ProductUnit", "ProductUnit2d", "ThresholdActivation"]
+__all__ = [
+    "Granularity",
+    "ProductUnit",
+    "ProductUnit2d",
+    "ProductUnitBase",
+    "ThresholdActivation",
+    "ThresholdedUnit",
+]
 
 ThresholdActivation = Literal["softplus", "exp", "sigmoid", "relu"]
 Granularity = Literal["layer", "channel"]
@@ -31,41 +45,72 @@ _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": F.relu,
 }
 
-
 _EXPECTED_THRESHOLD = (
     f"expected one of {', '.join(map(repr, _ACTIVATIONS))}, or a positive number for a fixed threshold"
 )
 
 
-def at_own_precision(forward: Callable[[Any, Tensor], Tensor]) -> Callable[[Any, Tensor], Tensor]:
-    """A unit's ``forward`` under an autocast of its own where ``precision`` is set, whatever autocast is around it.
-
-    What autocast has lowered before is widened again, to the dtype of the exponents.
-    """
-
-    @functools.wraps(forward)
-    def at_precision(unit: Any, x: Tensor) -> Tensor:
-        precision = unit.precision
-        if precision is None:
-            return forward(unit, x)
-        if x.dtype in (torch.float16, torch.bfloat16):
-            x = x.to(unit.weight.dtype)
-        lowered = precision != torch.float32
-        with torch.autocast(x.device.type, precision if lowered else None, enabled=lowered):
-            return forward(unit, x)
-
-    return at_precision
-
-
-class _ThresholdedUnit(nn.Module):
-    """What both product units share: the exponents, the threshold, their initialisation and the precision.
+class ProductUnitBase(nn.Module):
+    """What every kind of product unit has and answers, whatever its formula.
 
     Attributes:
+        weight: exponents, ``(out_features, in_features)`` or ``(out_channels, in_channels / groups, kH, kW)``.
+        bias: None; a product unit has none.
+        init_a: the argument ``a`` of :func:`torch.nn.init.kaiming_uniform_` for the exponents.
         precision: as of :class:`ProductUnit`; may be set at any time, and is no part of the state.
+        bound: the largest magnitude of the exponent of a product; None for none.
     """
 
-    precision: torch.dtype | None = None
     weight: nn.Parameter
+    bias: None
+    bound: float | None = None
+    precision: torch.dtype | None = None
+
+    def __init__(self, weight: Tensor, init_a: float, bias: bool, precision: torch.dtype | None) -> None:
+        super().__init__()
+        name = type(self).__name__
+        require_no_bias(name, bias)
+        require_number(name, "init_a", init_a, least=-math.inf, hint="the paper's reading is 5")
+        self.init_a = init_a
+        self.precision = require_precision(name, precision)
+        self.weight = nn.Parameter(weight)
+        self.register_parameter("bias", None)
+
+    def reset_parameters(self) -> None:
+        """Draw the exponents by Kaiming uniform with ``a=init_a`` (section 4.1.2).
+
+        The default ``a=5`` gives exponents within ``0.480 / sqrt(fan_in)``.  The sentence "a scaling factor of 5" can
+        also be read as ``a=sqrt(5)``, the default of :class:`torch.nn.Conv2d`, with ``1 / sqrt(fan_in)``.
+        """
+        nn.init.kaiming_uniform_(self.weight, a=self.init_a)
+
+    @property
+    @abstractmethod
+    def lower_bound(self) -> Tensor:
+        """What smaller inputs, or smaller magnitudes of inputs, count as: a scalar, or one value for each input."""
+
+    def clamped(self, x: Tensor) -> Tensor:
+        """Where inputs count as the lower bound: truth values, shape of ``x``."""
+        bound = self.lower_bound
+        return x <= (bound[:, None, None] if bound.ndim and self.weight.ndim == 4 else bound)
+
+    def magnitude(self, x: Tensor) -> Tensor:
+        """The absolute value of the products, which is the exponential of a sum; as :meth:`forward`, without hooks."""
+        return self.forward(x)  # type: ignore[no-any-return]
+
+    def settings(self) -> dict[str, tuple[object, object]]:
+        """The settings that ``repr`` shows where they differ from the default, each with that."""
+        return {"init_a": (self.init_a, 5.0), "precision": (self.precision, None)}
+
+    def extra_repr(self) -> str:
+        """The sizes, and the settings that differ from the default."""
+        settings = self.settings().items()
+        return sizes_repr(self) + "".join(f", {name}={value!r}" for name, (value, usual) in settings if value != usual)
+
+
+class ThresholdedUnit(ProductUnitBase):
+    """What the paper's and the stabilised units share: the threshold and its initialisation."""
+
     theta: nn.Parameter | None
     fixed_threshold: Tensor | None
 
@@ -73,44 +118,36 @@ class _ThresholdedUnit(nn.Module):
         self,
         weight: Tensor,
         inputs: int,
+        bias: bool,
         threshold: ThresholdActivation | float,
         granularity: Granularity,
         eps: float,
         init_a: float,
         precision: torch.dtype | None,
     ) -> None:
-        super().__init__()
+        super().__init__(weight, init_a, bias, precision)
         name = type(self).__name__
-        if granularity not in ("layer", "channel"):
-            raise ValueError(f"{name}: unknown granularity {granularity!r}; expected 'layer' or 'channel'")
-        _require_number(name, "eps", eps, least=0.0, hint="the paper's reading is 1e-7")
-        _require_number(name, "init_a", init_a, least=-math.inf, hint="the paper's reading is 5")
+        require_choice("granularity", granularity, ("layer", "channel"), name)
+        require_number(name, "eps", eps, least=0.0, hint="the paper's reading is 1e-7")
         if threshold == "relu" and eps == 0:
             raise ValueError(f"{name}: threshold='relu' needs a positive eps; at theta = 0 the threshold would be 0")
         self.threshold_setting = threshold if isinstance(threshold, str) else _fixed_threshold(name, threshold)
         self.granularity = granularity
         self.eps = eps
-        self.init_a = init_a
-        self.precision = require_precision(name, precision)
-        self.weight = nn.Parameter(weight)
-        shape = () if granularity == "layer" else (inputs,)
         if isinstance(threshold, str):
             if threshold not in _ACTIVATIONS:
                 raise ValueError(f"{name}: unknown threshold {threshold!r}; {_EXPECTED_THRESHOLD}")
-            self.theta = nn.Parameter(weight.new_empty(shape))
+            # (1,) for the whole layer: FSDP divides parameters along a dimension, and a scalar has none
+            self.theta = nn.Parameter(weight.new_empty(1 if granularity == "layer" else inputs))
             self.register_buffer("fixed_threshold", None)
         else:
             self.register_parameter("theta", None)
-            self.register_buffer("fixed_threshold", weight.new_empty(shape))
+            self.register_buffer("fixed_threshold", weight.new_empty(() if granularity == "layer" else inputs))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw the exponents by Kaiming uniform with ``a=init_a`` and set ``theta`` to zero (section 4.1.2).
-
-        The default ``a=5`` gives exponents within ``0.480 / sqrt(fan_in)``.  The sentence "a scaling factor of 5" can
-        also be read as ``a=sqrt(5)``, the default of :class:`torch.nn.Conv2d`, with ``1 / sqrt(fan_in)``.
-        """
-        nn.init.kaiming_uniform_(self.weight, a=self.init_a)
+        """Draw the exponents as of :class:`ProductUnitBase`, and set ``theta`` to zero (section 4.1.2)."""
+        super().reset_parameters()
         if self.theta is not None:
             nn.init.zeros_(self.theta)
         if self.fixed_threshold is not None:
@@ -123,25 +160,63 @@ class _ThresholdedUnit(nn.Module):
 
         ``softplus(theta) + eps`` unless another activation or a fixed value was set, so it starts at ``ln 2``.
         """
+        tau = self.tau()
+        return tau.reshape(()) if self.granularity == "layer" else tau
+
+    def tau(self) -> Tensor:
+        """The threshold as :meth:`forward` takes it: shape of ``theta``, which saves a view in every step."""
         if self.theta is None:
             assert self.fixed_threshold is not None
             return self.fixed_threshold
         assert isinstance(self.threshold_setting, str)
         return _ACTIVATIONS[self.threshold_setting](self.theta) + self.eps
 
-    def _settings_repr(self) -> str:
-        """The settings that differ from the paper's, for ``extra_repr``."""
-        settings = {
+    @property
+    def lower_bound(self) -> Tensor:
+        """The threshold."""
+        return self.threshold
+
+    def settings(self) -> dict[str, tuple[object, object]]:
+        """The settings that differ from the paper's."""
+        return {
             "threshold": (self.threshold_setting, "softplus"),
             "granularity": (self.granularity, "layer"),
             "eps": (self.eps, 1e-7),
-            "init_a": (self.init_a, 5.0),
-            "precision": (self.precision, None),
+            **super().settings(),
         }
-        return "".join(f", {name}={value!r}" for name, (value, default) in settings.items() if value != default)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        """Take a ``theta`` without dimensions too, as it was saved before it had one."""
+        theta = state_dict.get(f"{prefix}theta")
+        if isinstance(theta, Tensor) and theta.ndim == 0 and self.granularity == "layer":
+            state_dict[f"{prefix}theta"] = theta.reshape(1)  # load_state_dict gives a copy of the dictionary
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
 
-class ProductUnit(_ThresholdedUnit):
+class Windowed:
+    """The attributes of a :class:`torch.nn.Conv2d`, for units that slide over feature maps."""
+
+    in_channels: int
+    out_channels: int
+    kernel_size: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int] | str
+    dilation: tuple[int, int]
+    groups: int
+
+    @property
+    def window(self) -> tuple[tuple[int, int], tuple[int, int] | str, tuple[int, int], int]:
+        """Stride, padding, dilation and groups, in the order in which the functions take them."""
+        return self.stride, self.padding, self.dilation, self.groups
+
+    def set_sizes(self, weight: Tensor, in_channels: int, window: Window) -> None:
+        """Read the sizes off exponents ``(out_channels, in_channels / groups, kH, kW)``, and take a window."""
+        self.in_channels, self.out_channels = int(in_channels), weight.shape[0]
+        self.kernel_size = (weight.shape[2], weight.shape[3])
+        self.stride, self.padding, self.dilation, self.groups = window
+
+
+class ProductUnit(ThresholdedUnit):
     """A dense layer of product units (eqs. 1 and 2), used like :class:`torch.nn.Linear` without a bias.
 
     Input ``(..., in_features)``, output ``(..., out_features)``, both in the layer's floating-point dtype.
@@ -149,6 +224,7 @@ class ProductUnit(_ThresholdedUnit):
     Args:
         in_features: number of inputs of each unit.
         out_features: number of units.
+        bias: False; there is no other.
         threshold: the activation that turns ``theta`` into the threshold, ``"softplus"``, ``"exp"``, ``"sigmoid"`` or
             ``"relu"``; or a positive number, a fixed threshold without ``theta``.  With ``"relu"`` the threshold starts
             at ``eps`` and stays there, since the gradient of ReLU at ``theta = 0`` is zero: set ``theta`` to a positive
@@ -162,13 +238,14 @@ class ProductUnit(_ThresholdedUnit):
         dtype: their floating-point dtype.
 
     Raises:
-        ValueError: a number of features below one, or a setting out of its range.
+        ValueError: a number of features below one, a bias, or a setting out of its range.
     """
 
     def __init__(
         self,
         in_features: int,
         out_features: int,
+        bias: bool = False,
         *,
         threshold: ThresholdActivation | float = "softplus",
         granularity: Granularity = "layer",
@@ -178,23 +255,16 @@ class ProductUnit(_ThresholdedUnit):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        require_at_least(1, type(self).__name__, in_features=in_features, out_features=out_features)
-        weight = torch.empty(out_features, in_features, device=device, dtype=dtype)
-        super().__init__(weight, in_features, threshold, granularity, eps, init_a, precision)
-        self.in_features = in_features
-        self.out_features = out_features
+        weight = dense_weight(type(self).__name__, in_features, out_features, device, dtype)
+        super().__init__(weight, weight.shape[1], bias, threshold, granularity, eps, init_a, precision)
+        self.out_features, self.in_features = weight.shape
 
-    @at_own_precision
     def forward(self, x: Tensor) -> Tensor:
         """Products of powers of ``x``, shape ``(..., in_features)`` to ``(..., out_features)``."""
-        return product_unit(x, self.weight, self.threshold)
-
-    def extra_repr(self) -> str:
-        """The sizes, and the settings that differ from the paper's."""
-        return f"in_features={self.in_features}, out_features={self.out_features}{self._settings_repr()}"
+        return functional.product_unit(x, self.weight, self.tau(), self.precision)
 
 
-class ProductUnit2d(_ThresholdedUnit):
+class ProductUnit2d(Windowed, ThresholdedUnit):
     """A convolutional layer of product units (eqs. 4 and 5), used like :class:`torch.nn.Conv2d` without a bias.
 
     Input ``(N, in_channels, H, W)`` or ``(in_channels, H, W)``, output ``(N, out_channels, H', W')`` or
@@ -208,6 +278,7 @@ class ProductUnit2d(_ThresholdedUnit):
         padding: pixels added on each side, or ``"same"`` or ``"valid"``.
         dilation: distance in pixels between the factors of a window.
         groups: number of blocks that the channels are divided into.
+        bias: False; there is no other.
         padding_mode: a padded pixel counts as the neutral factor (``"ones"``) or as the ``"threshold"``.
         threshold: as of :class:`ProductUnit`.
         granularity: one threshold for the whole ``"layer"``, or one for each input ``"channel"``.
@@ -218,18 +289,19 @@ class ProductUnit2d(_ThresholdedUnit):
         dtype: their floating-point dtype.
 
     Raises:
-        ValueError: a size below one, channels that the groups do not divide, or a setting out of its range.
+        ValueError: a size below one, channels that the groups do not divide, a bias, or a setting out of its range.
     """
 
     def __init__(
         self,
         in_channels: int,
         out_channels: int,
-        kernel_size: int | tuple[int, int],
-        stride: int | tuple[int, int] = 1,
-        padding: int | tuple[int, int] | str = 0,
-        dilation: int | tuple[int, int] = 1,
+        kernel_size: Size,
+        stride: Size = 1,
+        padding: Size | str = 0,
+        dilation: Size = 1,
         groups: int = 1,
+        bias: bool = False,
         *,
         padding_mode: PaddingMode = "ones",
         threshold: ThresholdActivation | float = "softplus",
@@ -241,100 +313,65 @@ class ProductUnit2d(_ThresholdedUnit):
         dtype: torch.dtype | None = None,
     ) -> None:
         name = type(self).__name__
-        require_window(name, in_channels, out_channels, kernel_size, stride, padding, dilation, groups)
-        if padding_mode not in ("ones", "threshold"):
-            raise ValueError(f"{name}: unknown padding_mode {padding_mode!r}; expected 'ones' or 'threshold'")
-        kernel = pair(kernel_size)
-        weight = torch.empty(out_channels, in_channels // groups, *kernel, device=device, dtype=dtype)
-        super().__init__(weight, in_channels, threshold, granularity, eps, init_a, precision)
-        self.in_channels = in_channels
-        self.out_channels = out_channels
-        self.kernel_size = kernel
-        self.stride = pair(stride)
-        self.padding = padding if isinstance(padding, str) else pair(padding)
-        self.dilation = pair(dilation)
-        self.groups = groups
+        weight = window_weight(name, in_channels, out_channels, kernel_size, groups, device, dtype)
+        window = window_of(name, stride, padding, dilation, groups)
+        require_choice("padding_mode", padding_mode, ("ones", "threshold"), name)
+        super().__init__(weight, int(in_channels), bias, threshold, granularity, eps, init_a, precision)
+        self.set_sizes(weight, in_channels, window)
         self.padding_mode = padding_mode
 
-    @at_own_precision
     def forward(self, x: Tensor) -> Tensor:
         """Products over windows of ``x``, shape ``(N, in_channels, H, W)`` to ``(N, out_channels, H', W')``."""
-        return product_unit2d(
-            x,
-            self.weight,
-            self.threshold,
-            self.stride,
-            self.padding,
-            self.dilation,
-            self.groups,
-            self.padding_mode,
-        )
+        return functional.product_unit2d(x, self.weight, self.tau(), *self.window, self.padding_mode, self.precision)
 
-    def extra_repr(self) -> str:
-        """The sizes, and the settings that differ from the defaults."""
-        padding_mode = "" if self.padding_mode == "ones" else f", padding_mode={self.padding_mode!r}"
-        return window_repr(self) + padding_mode + self._settings_repr()
+    def settings(self) -> dict[str, tuple[object, object]]:
+        """The settings that differ from the paper's."""
+        return {"padding_mode": (self.padding_mode, "ones"), **super().settings()}
 
 
-def pair(value: int | tuple[int, int]) -> tuple[int, int]:
-    """Height and width, as a tuple of two; a list is accepted too, as by :class:`torch.nn.Conv2d`."""
-    height, width = (value, value) if isinstance(value, int) else value
-    return height, width
+# ------------------------------------------------------------------------------------ sizes, for every kind of unit
 
 
-def require_at_least(minimum: int, layer: str, **sizes: int | tuple[int, int]) -> None:
-    for name, size in sizes.items():
-        pair = size if isinstance(size, (tuple, list)) else (size, size)
-        if len(pair) != 2 or not all(type(n) is int and n >= minimum for n in pair):
-            kind = "" if isinstance(size, int) else "an integer, or (height, width) where there are two, "
-            raise ValueError(f"{layer}: {name} must be {kind}at least {minimum}, got {size}")
+def dense_weight(
+    name: str, in_features: int, out_features: int, device: torch.device | str | None, dtype: torch.dtype | None
+) -> Tensor:
+    """Exponents ``(out_features, in_features)``, not yet drawn; sizes below one raise a ValueError."""
+    require_at_least(1, name, lengths=(), in_features=in_features, out_features=out_features)
+    return torch.empty(int(out_features), int(in_features), device=device, dtype=dtype)
 
 
-def require_window(
-    layer: str,
+def window_weight(
+    name: str,
     in_channels: int,
     out_channels: int,
-    kernel_size: int | tuple[int, int],
-    stride: int | tuple[int, int],
-    padding: int | tuple[int, int] | str,
-    dilation: int | tuple[int, int],
+    kernel_size: Size,
     groups: int,
-) -> None:
-    require_at_least(
-        1,
-        layer,
-        in_channels=in_channels,
-        out_channels=out_channels,
-        kernel_size=kernel_size,
-        stride=stride,
-        dilation=dilation,
-        groups=groups,
-    )
+    device: torch.device | str | None,
+    dtype: torch.dtype | None,
+) -> Tensor:
+    """Exponents ``(out_channels, in_channels / groups, kH, kW)``, not yet drawn.
+
+    Raises:
+        ValueError: a size below one, or channels that the groups do not divide.
+    """
+    require_at_least(1, name, lengths=(), in_channels=in_channels, out_channels=out_channels, groups=groups)
+    require_at_least(1, name, lengths=(2,), kernel_size=kernel_size)
     if in_channels % groups or out_channels % groups:
         raise ValueError(
-            f"{layer}: groups={groups} must divide in_channels={in_channels} and out_channels={out_channels}"
+            f"{name}: groups={groups} must divide in_channels={in_channels} and out_channels={out_channels}"
         )
-    if not isinstance(padding, str):
-        require_at_least(0, layer, padding=padding)
-    elif padding not in ("same", "valid"):
-        raise ValueError(f"{layer}: unknown padding {padding!r}; expected pixels, 'same' or 'valid'")
-    elif padding == "same" and pair(stride) != (1, 1):
-        raise ValueError(f"{layer}: padding='same' needs stride 1, got stride {stride}; give pixels")
+    shape = (int(out_channels), int(in_channels) // int(groups), *pair(kernel_size))
+    return torch.empty(shape, device=device, dtype=dtype)
 
 
-def window_repr(unit: nn.Module) -> str:
-    """The settings of a convolution, the defaults left out, for ``extra_repr``."""
+def sizes_repr(unit: nn.Module) -> str:
+    """The sizes of a dense layer or of a convolution, the defaults of a window left out, for ``extra_repr``."""
+    if not isinstance(unit, Windowed):
+        return f"in_features={unit.in_features}, out_features={unit.out_features}"
     text = f"{unit.in_channels}, {unit.out_channels}, kernel_size={unit.kernel_size}, stride={unit.stride}"
     defaults = {"padding": (0, 0), "dilation": (1, 1), "groups": 1}
     values = {name: getattr(unit, name) for name in defaults}
     return text + "".join(f", {name}={value!r}" for name, value in values.items() if value != defaults[name])
-
-
-def _require_number(layer: str, name: str, value: Any, least: float, hint: str) -> None:
-    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if not (number and value >= least and math.isfinite(value)):
-        kind = "finite" if least == -math.inf else "finite and not negative"
-        raise ValueError(f"{layer}: {name} must be {kind}, got {value!r}; {hint}")
 
 
 def _fixed_threshold(layer: str, threshold: Any) -> float:
@@ -344,12 +381,3 @@ def _fixed_threshold(layer: str, threshold: Any) -> float:
     if not (value > 0 and math.isfinite(value)):
         raise ValueError(f"{layer}: a fixed threshold must be positive and finite, got {value}; the logarithm needs it")
     return value
-
-
-def require_precision(layer: str, precision: torch.dtype | None) -> torch.dtype | None:
-    if precision not in (None, torch.float32, torch.bfloat16, torch.float16):
-        raise ValueError(
-            f"{layer}: precision must be torch.float32, torch.bfloat16 or torch.float16, or None to follow autocast, "
-            f"got {precision!r}"
-        )
-    return precision

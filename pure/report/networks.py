@@ -27,7 +27,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from pure.models import create_model
 from pure.nn.blocks import ShortcutA
-from pure.nn.units import ProductUnit2d
+from pure.nn.units import ProductUnitBase
 
 __all__ = [
     "Costs",
@@ -80,7 +80,7 @@ class Layer:
 
 _KINDS: dict[type[nn.Module], str] = {
     nn.Conv2d: "conv",
-    ProductUnit2d: "unit",  # and the classes derived from it
+    ProductUnitBase: "unit",
     nn.BatchNorm2d: "bn",
     nn.ReLU: "relu",
     nn.MaxPool2d: "maxpool",

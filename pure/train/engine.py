@@ -26,12 +26,13 @@ from pure.data.images import Images
 from pure.data.loaders import make_loader
 from pure.execution import Execution
 from pure.nn.batchnorm import reestimate
+from pure.nn.units import ProductUnitBase
 from pure.recipes import Recipe
 from pure.records import Divergence, Epoch, Evaluation, Score
 from pure.train import speed
 from pure.train.distributed import Group, part_momentum
 from pure.train.evaluate import evaluate, measure, pack
-from pure.train.monitor import UNITS, NonFinite, first_nonfinite, gradient_norm, is_absurd, observe_units
+from pure.train.monitor import NonFinite, first_nonfinite, gradient_norm, is_absurd, observe_units
 from pure.train.schedule import learning_rate, requires_validation, selected_epoch
 
 __all__ = ["Diverged", "Engine", "parameter_groups", "require_validation"]
@@ -112,7 +113,7 @@ class Engine:
         )
         self.batches = self.loader.batches
         self._require_deviations(network)
-        has_units = any(isinstance(module, UNITS) for module in network.modules())
+        has_units = any(isinstance(module, ProductUnitBase) for module in network.modules())
         decided = execution.resolved(group.device.type, len(splits.train) * recipe.epochs, has_units)
         self.execution = decided.model_copy(update={"loader": self.loader.kind})
         self.network = speed.prepare(network, recipe, self.execution, group.device)

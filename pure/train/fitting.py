@@ -15,6 +15,7 @@ from torch import nn
 from pure import data as datasets
 from pure.data import Splits
 from pure.execution import get_execution
+from pure.nn.units import ProductUnitBase
 from pure.recipes import Recipe, changed_recipe
 from pure.records import RECORD_NAME, RunRecord, load
 from pure.train.determinism import deterministic as restricted
@@ -22,7 +23,6 @@ from pure.train.distributed import ranks
 from pure.train.dry_run import overview
 from pure.train.interruption import stop_requests
 from pure.train.lock import locked
-from pure.train.monitor import UNITS
 from pure.train.run import (
     IfExists,
     Run,
@@ -149,7 +149,7 @@ def _training(
     if not isinstance(model, str):
         if options:
             raise ValueError("model_options are for networks that are given by their name")
-        family = "pure" if any(isinstance(module, UNITS) for module in model.modules()) else "resnet"
+        family = "pure" if any(isinstance(module, ProductUnitBase) for module in model.modules()) else "resnet"
         options = {"layers": hashlib.sha256(repr(model).encode()).hexdigest()[:12]}
     if isinstance(data, Splits):
         if data_options or (overrides or {}).get("data_options"):

@@ -18,12 +18,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from pure.nn.complex import ComplexProductUnit, ComplexProductUnit2d
-from pure.nn.functional import product_unit, product_unit2d
-from pure.nn.units import ProductUnit, ProductUnit2d
+from pure.nn.units import ProductUnitBase
 from pure.records import Unit
 
-__all__ = ["ABSURD", "UNITS", "NonFinite", "first_nonfinite", "gradient_norm", "inner", "is_absurd", "observe_units"]
+__all__ = ["ABSURD", "NonFinite", "first_nonfinite", "gradient_norm", "inner", "is_absurd", "observe_units"]
 
 ABSURD = 10.0
 """A loss above so many times ``ln classes``, which guessing gives, is absurd: no sensible prediction is that sure of so
@@ -32,8 +30,6 @@ the images that they get wrong, and lagging statistics of batch normalisation we
 
 _SCALE = 2.0**20
 """Leaves room for exponents up to 7e8, and their last digits within 1e-9."""
-
-UNITS = (ProductUnit, ProductUnit2d, ComplexProductUnit, ComplexProductUnit2d)  # the stabilised ones are among them
 
 Forward = Callable[[nn.Module, Tensor, Tensor], Tensor]
 """From a network, images and labels to the loss that is minimised."""
@@ -81,11 +77,11 @@ def observe_units(network: nn.Module, images: Tensor) -> dict[str, Unit]:
         By the unit's name in the network; values rounded to six significant digits.  Empty without product units.
     """
     network = inner(network)
-    units = {name: module for name, module in network.named_modules() if isinstance(module, UNITS)}
+    units = {name: module for name, module in network.named_modules() if isinstance(module, ProductUnitBase)}
     exponents = {name: _exponents_of(unit) for name, unit in units.items()}
     found: dict[str, Unit] = {}
 
-    def observe(name: str, unit: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    def observe(name: str, unit: Any, inputs: tuple[Tensor, ...]) -> None:
         found[name] = _state(unit, inputs[0], exponents[name](inputs[0]))
 
     hooks = [unit.register_forward_pre_hook(partial(observe, name)) for name, unit in units.items()]
@@ -213,43 +209,28 @@ def _untouched(network: nn.Module) -> Iterator[None]:
                 buffer.copy_(value)
 
 
-def _exponents_of(unit: nn.Module) -> Callable[[Tensor], Tensor]:
+def _exponents_of(unit: ProductUnitBase) -> Callable[[Tensor], Tensor]:
     """A function from the unit's inputs to the arguments of its exponential, float64.
 
     They are the logarithms of the products, for exponents divided by a power of two, so that no product overflows.
     """
     twin = copy.deepcopy(unit).double()
-    scale = 1.0 if getattr(unit, "bound", None) else _SCALE  # a bounded argument is not linear, and overflows nowhere
+    scale = _SCALE if unit.bound is None else 1.0  # a bounded argument is not linear, and overflows nowhere
     with torch.no_grad():
-        twin.get_parameter("weight").div_(scale)
+        twin.weight.div_(scale)
 
     def exponents(x: Tensor) -> Tensor:
         with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
-            return scale * _product(twin, x.double()).log()
+            return scale * twin.magnitude(x.double()).log()
 
     return exponents
 
 
-def _product(unit: nn.Module, x: Tensor) -> Tensor:
-    """The unit's output; of a complex unit, its magnitude without the cosine."""
-    if isinstance(unit, (ComplexProductUnit, ComplexProductUnit2d)):
-        floor = max(unit.eps, torch.finfo(x.dtype).tiny)
-        if isinstance(unit, ComplexProductUnit):
-            return product_unit(x.abs(), unit.weight, floor)
-        return product_unit2d(x.abs(), unit.weight, floor, unit.stride, unit.padding, unit.dilation, unit.groups)
-    return unit.forward(x)  # type: ignore[no-any-return]  # no hooks: the copy has those of the unit
-
-
-def _state(unit: nn.Module, x: Tensor, exponents: Tensor) -> Unit:
-    if isinstance(unit, (ProductUnit, ProductUnit2d)):
-        tau = unit.threshold.detach()
-    else:
-        x, tau = x.abs(), x.new_tensor(unit.eps)
-    per_input = tau[:, None, None] if tau.ndim and not isinstance(unit, ProductUnit) else tau  # one for each channel
-    values = tau.tolist()
+def _state(unit: ProductUnitBase, x: Tensor, exponents: Tensor) -> Unit:
+    values = unit.lower_bound.tolist()
     return Unit(
         threshold=tuple(map(_rounded, values)) if isinstance(values, list) else _rounded(values),
-        clamped=_rounded(float((x <= per_input).double().mean())),
+        clamped=_rounded(float(unit.clamped(x).double().mean())),
         exponent=(_rounded(float(exponents.min())), _rounded(float(exponents.max()))),
     )
 
@@ -278,7 +259,7 @@ def _cause(layer: nn.Module, x: Any) -> str:
         return ""
     low, high = (float(value) for value in x.detach().aminmax())
     text = f"; inputs from {low:.6g} to {high:.6g}"
-    if isinstance(layer, UNITS):
+    if isinstance(layer, ProductUnitBase):
         exponents = _exponents_of(layer)(x.detach())
         largest = math.log(torch.finfo(torch.float32).max)
         text += f", exponents from {float(exponents.min()):.6g} to {float(exponents.max()):.6g}"

@@ -32,7 +32,7 @@ from pure.data.noise import poisson
 from pure.data.storage.files import write_atomically
 from pure.execution import Execution
 from pure.models import create_model
-from pure.nn.units import ProductUnit, ProductUnit2d
+from pure.nn.units import ThresholdedUnit
 from pure.recipes import Recipe
 from pure.records import (
     RECORD_NAME,
@@ -561,7 +561,7 @@ def thresholds(network: nn.Module) -> dict[str, float | tuple[float, ...]]:
     """The threshold of every product unit of a network by name: one value, or one for each channel."""
     values: dict[str, float | tuple[float, ...]] = {}
     for name, module in network.named_modules():
-        if isinstance(module, (ProductUnit, ProductUnit2d)):  # the stabilised units are among them
+        if isinstance(module, ThresholdedUnit):
             tau = module.threshold.detach().cpu().tolist()
             values[name] = tuple(tau) if isinstance(tau, list) else tau
     return values

@@ -21,8 +21,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from pure.execution import Execution
-from pure.nn.complex import ComplexProductUnit, ComplexProductUnit2d
-from pure.nn.units import ProductUnit, ProductUnit2d
+from pure.nn.units import ProductUnitBase
 from pure.recipes import Precision, Recipe
 
 __all__ = ["Step", "autocast", "grad_scaler", "graphed", "memory_format", "prepare", "set_unit_precision", "tf32"]
@@ -112,7 +111,7 @@ def set_unit_precision(network: nn.Module, precision: Precision) -> None:
     """
     dtype = _LOWERED.get(precision, torch.float32)
     for unit in network.modules():
-        if isinstance(unit, (ProductUnit, ProductUnit2d, ComplexProductUnit, ComplexProductUnit2d)):
+        if isinstance(unit, ProductUnitBase):
             unit.precision = dtype
 
 

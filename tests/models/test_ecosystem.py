@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 import pure
 from pure.nn.batchnorm import reestimate
+from pure.nn.functional import product_unit
 
 SIZES = {"pure20": 16, "preact_resnet110": 16, "pure18": 64, "pure34": 64}  # pixels
 NAMES = ["pure20", "pure34"]
@@ -190,6 +191,22 @@ def test_a_product_beyond_float16_survives_autocast(device: str, dtype: torch.dt
 # ----------------------------------------------------------------------------------------------------- copies and files
 
 
+@pytest.mark.parametrize("options", [{}, {"units": "first"}, {"unit": "stabilised"}, {"unit": "complex"}])
+def test_a_network_in_bfloat16_within_autocast(options: dict[str, Any]) -> None:
+    network = evaluated("pure20", blocks=[1, 1], widths=[4, 8], **options)
+    x = images("pure20", 4)
+    expected = network(x)
+    low = copy.deepcopy(network).bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        got = low(x.bfloat16())
+        from_single = low(x)
+    assert got.dtype == from_single.dtype == torch.bfloat16
+    got.float().square().mean().backward()
+    assert all(parameter.grad.isfinite().all() for parameter in low.parameters() if parameter.grad is not None)
+    torch.testing.assert_close(got.float(), expected, rtol=0.1, atol=0.1 * expected.abs().max().item())
+    torch.testing.assert_close(from_single.float(), expected, rtol=0.1, atol=0.1 * expected.abs().max().item())
+
+
 def test_a_deep_copy_shares_nothing() -> None:
     network = evaluated("pure20")
     x = images("pure20", 2)
@@ -304,6 +321,116 @@ def test_two_processes_average_to_the_gradient_of_the_whole_batch(tmp_path: Path
             torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-5 * scale)
 
 
+def fsdp_gradients(rank: int, rendezvous: str, network: nn.Module, x: Tensor, labels: Tensor, out: str) -> None:
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    torch.set_num_threads(1)
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo0" if sys.platform == "darwin" else "lo"  # 127.0.0.1 alone
+    torch.distributed.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=2)
+    sharded = fully_shard(network, mesh=init_device_mesh("cpu", (2,)))
+    half = slice(rank * 4, rank * 4 + 4)
+    F.cross_entropy(sharded(x[half]), labels[half]).backward()
+    whole = {name: value.grad.full_tensor() for name, value in sharded.named_parameters() if value.grad is not None}
+    torch.save(whole, f"{out}/{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.skipif(
+    not (torch.distributed.is_available() and torch.distributed.is_gloo_available()), reason="PyTorch without gloo"
+)
+@pytest.mark.skipif(sys.platform == "win32", reason="the name of the loopback interface differs")
+def test_two_processes_that_share_the_parameters_have_the_gradient_of_the_whole_batch(tmp_path: Path) -> None:
+    network = evaluated("pure20", blocks=[1, 1], widths=[4, 8])
+    x, labels = images("pure20", 8), torch.arange(8)
+    rendezvous = (tmp_path / "rendezvous").as_uri()
+    torch.multiprocessing.spawn(fsdp_gradients, (rendezvous, network, x, labels, str(tmp_path)), nprocs=2)
+    F.cross_entropy(network(x), labels).backward()
+    expected = gradients(network)
+    assert any(name.endswith("theta") for name in expected)
+    for rank in range(2):
+        found = torch.load(tmp_path / f"{rank}.pt")
+        assert found.keys() == expected.keys()
+        for name, gradient in expected.items():
+            scale = gradient.abs().max().item()
+            torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-5 * scale)
+
+
+# ------------------------------------------------------------------------------------------------------------- torch.fx
+
+
+UNITS: list[Callable[[], nn.Module]] = [
+    lambda: pure.ProductUnit2d(4, 6, 3, padding=1),
+    lambda: pure.ProductUnit2d(4, 6, 3, padding=1, threshold=0.5, granularity="channel", precision=torch.float32),
+    lambda: pure.StabilisedProductUnit2d(4, 6, 3, padding=1),
+    lambda: pure.ComplexProductUnit2d(4, 6, 3, padding=1),
+    lambda: pure.ProductUnit(8, 3),
+    lambda: pure.StabilisedProductUnit(8, 3),
+    lambda: pure.ComplexProductUnit(8, 3),
+]
+
+
+@pytest.mark.parametrize("make", UNITS)
+def test_fx_traces_every_unit(make: Callable[[], nn.Module]) -> None:
+    unit, x = make(), torch.rand(2, 4, 8, 8) + 0.1
+    traced = torch.fx.symbolic_trace(unit)
+    assert torch.equal(traced(x), unit(x))
+    assert torch.equal(pickle.loads(pickle.dumps(traced))(x), unit(x))
+    with pytest.raises(ValueError, match="expected"):  # the checks are still made
+        traced(torch.rand(2, 5, 8, 7))
+
+
+def test_fx_traces_a_function_wherever_it_was_imported_to() -> None:
+    class Squared(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return product_unit(x, torch.full((1, 2), 2.0), 0.5)
+
+    x = torch.tensor([[2.0, 3.0]])
+    assert torch.fx.symbolic_trace(Squared())(x).item() == pytest.approx(36)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("pure20", {}),
+        ("pure20", {"shortcut": "A", "units": "both", "granularity": "channel"}),
+        ("pure34", {}),
+        ("preact_resnet110", {"blocks": [1, 1, 1]}),
+    ],
+)
+def test_fx_traces_every_family(name: str, options: dict[str, Any]) -> None:
+    network = evaluated(name, **options)
+    x = images(name, 2)
+    traced = torch.fx.symbolic_trace(network)
+    assert torch.equal(traced(x), network(x))
+    with pytest.raises(ValueError, match="too small"):
+        traced(x[..., :2, :2])
+
+
+def test_torchvision_extracts_features_by_name() -> None:
+    from torchvision.models.feature_extraction import create_feature_extractor
+
+    network = evaluated("pure34")
+    x = images("pure34", 2)
+    names = ["layer1.0.conv2", "layer3", "layer4"]
+    got = create_feature_extractor(network, names)(x)
+    for name, expected in zip(names, feature_maps(network, x, names), strict=True):
+        assert torch.equal(got[name], expected)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")  # of PyTorch's own quantisation
+def test_fx_prepares_a_network_for_quantisation() -> None:
+    from torch.ao.quantization import get_default_qconfig_mapping
+    from torch.ao.quantization.quantize_fx import prepare_fx
+
+    network = evaluated("pure20", blocks=[1, 1], widths=[4, 8])
+    x = images("pure20", 4)
+    prepared = prepare_fx(copy.deepcopy(network), get_default_qconfig_mapping(), (x,))
+    prepared(x)  # calibrates
+    assert any("Observer" in type(module).__name__ for module in prepared.modules())
+    torch.testing.assert_close(prepared(x), network(x), rtol=1e-3, atol=1e-3)  # with BN folded
+
+
 # ---------------------------------------------------------------------------------------------------------- torchvision
 
 STAGES = {"layer1": "0", "layer2": "1", "layer3": "2", "layer4": "3"}
@@ -387,7 +514,8 @@ def timm() -> Any:
 
 def test_only_an_explicit_import_registers() -> None:
     pytest.importorskip("timm", reason="needs timm, of the extra test")
-    code = "import pure, timm; a = timm.is_model('pure34'); import pure.models.timm; print(a, timm.is_model('pure34'))"
+    known = "timm.is_model('pure_networks_pure34')"
+    code = f"import pure, timm; before = {known}; import pure.models.timm; print(before, {known})"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).split() == ["False", "True"]
 
 
@@ -398,23 +526,18 @@ def test_without_timm_the_error_says_what_to_install() -> None:
     assert "pip install timm" in done.stderr
 
 
-def test_timm_knows_every_network_whose_name_was_free(timm: Any) -> None:
-    ours = set(timm.list_models(module="timm"))
-    assert ours == {
-        name for name in pure.list_models() if timm.models.model_entrypoint(name).__module__ == "pure.models.timm"
-    }
-    assert {name for name in pure.list_models() if name.startswith("pure")} <= ours
-    taken = set(pure.list_models()) - ours
-    assert all(timm.models.model_entrypoint(name).__module__.startswith("timm.") for name in taken)
-    assert "resnet34" in taken
+def test_timm_knows_every_network_by_a_name_of_ours(timm: Any) -> None:
+    ours = {name for name in timm.list_models() if timm.models.model_entrypoint(name).__module__ == "pure.models.timm"}
+    assert ours == {f"pure_networks_{name}" for name in pure.list_models()}
+    assert timm.models.model_entrypoint("resnet34").__module__ == "timm.models.resnet"
 
 
 def test_timm_is_told_the_stem_and_the_stages(timm: Any) -> None:
-    for name in timm.list_models(module="timm"):
+    for name in pure.list_models():
         if name in ("pure272", "preact_resnet1001"):  # as their families, only slower to build
             continue
         network = pure.create_model(name)
-        size = timm.models.get_pretrained_cfg(name).input_size[1]
+        size = timm.models.get_pretrained_cfg(f"pure_networks_{name}").input_size[1]
         assert size == (224 if network.conv1.stride == (2, 2) else 32), name
         stages = sum(child.startswith("layer") for child, _ in network.named_children())
         assert stages == (4 if size == 224 else 3), name
@@ -423,7 +546,7 @@ def test_timm_is_told_the_stem_and_the_stages(timm: Any) -> None:
 @pytest.mark.parametrize(("name", "classes"), [("pure20", 7), ("pure34", 5), ("preact_resnet110", 3)])
 def test_timm_makes_the_same_network(timm: Any, name: str, classes: int) -> None:
     network = evaluated(name, num_classes=classes)
-    other = timm.create_model(name, pretrained=False, num_classes=classes, drop_rate=0.2).eval()
+    other = timm.create_model(f"pure_networks_{name}", pretrained=False, num_classes=classes, drop_rate=0.2).eval()
     other.load_state_dict(network.state_dict(), strict=True)
     x = images(name, 2)
     torch.testing.assert_close(other(x), network(x))
@@ -438,18 +561,18 @@ def test_timm_makes_the_same_network(timm: Any, name: str, classes: int) -> None
 
 
 def test_timm_passes_channels_classes_and_options_on(timm: Any) -> None:
-    network = timm.create_model("pure20", num_classes=0, in_chans=1, shortcut="A", granularity="channel")
+    network = timm.create_model("pure_networks_pure20", num_classes=0, in_chans=1, shortcut="A", granularity="channel")
     assert network(torch.randn(2, 1, 8, 8)).shape == (2, 64)
     assert network.layer1[0].conv2.theta.shape == (16,)
     assert not [key for key in network.state_dict() if "downsample" in key]
-    assert timm.create_model("pure20").num_classes == pure.create_model("pure20").fc.out_features
+    assert timm.create_model("pure_networks_pure20").num_classes == pure.create_model("pure20").fc.out_features
     assert timm.data.resolve_model_data_config(network)["input_size"] == (3, 32, 32)
     with pytest.raises(RuntimeError, match="No pretrained weights exist"):
-        timm.create_model("pure20", pretrained=True)
+        timm.create_model("pure_networks_pure20", pretrained=True)
 
 
 def test_timm_resets_the_classifier(timm: Any) -> None:
-    network = timm.create_model("pure20").eval()
+    network = timm.create_model("pure_networks_pure20").eval()
     x = images("pure20", 2)
     maps = network.forward_features(x)
     network.reset_classifier(4)
@@ -465,7 +588,7 @@ def test_timm_resets_the_classifier(timm: Any) -> None:
     with pytest.raises(ValueError, match=r"num_classes=4 with global_pool='max': expected .*'avg'"):
         network.reset_classifier(4, global_pool="max")
     with pytest.raises(ValueError, match="num_classes=4 with global_pool=''"):
-        timm.create_model("pure20", num_classes=4, global_pool="")
+        timm.create_model("pure_networks_pure20", num_classes=4, global_pool="")
 
 
 @pytest.mark.parametrize(
@@ -479,7 +602,7 @@ def test_timm_takes_features_only(
     timm: Any, name: str, modules: list[str], channels: list[int], reductions: list[int]
 ) -> None:
     network = evaluated(name)
-    backbone = timm.create_model(name, features_only=True).eval()
+    backbone = timm.create_model(f"pure_networks_{name}", features_only=True).eval()
     missing, unexpected = backbone.load_state_dict(network.state_dict(), strict=False)
     assert missing == []
     assert unexpected == ["fc.weight", "fc.bias"]
@@ -491,12 +614,12 @@ def test_timm_takes_features_only(
     for got, wanted, depth, reduction in zip(backbone(x), expected, channels, reductions, strict=True):
         assert got.shape == (2, depth, SIZES[name] // reduction, SIZES[name] // reduction)
         torch.testing.assert_close(got, wanted)
-    deep = timm.create_model(name, features_only=True, out_indices=(-2, -1)).eval()
+    deep = timm.create_model(f"pure_networks_{name}", features_only=True, out_indices=(-2, -1)).eval()
     assert deep.feature_info.channels() == channels[-2:]
 
 
 def test_timm_computes_activations_again_to_save_memory(timm: Any) -> None:
-    network = timm.create_model("pure20")
+    network = timm.create_model("pure_networks_pure20")
     other = copy.deepcopy(network)
     other.set_grad_checkpointing()
     x = images("pure20", 4)
@@ -504,3 +627,42 @@ def test_timm_computes_activations_again_to_save_memory(timm: Any) -> None:
     groups = timm.models.group_parameters(network, network.group_matcher(coarse=True))
     layers = [{name.partition(".")[0] for name in names} for names in groups.values()]
     assert layers == [{"conv1", "bn1"}, {"layer1"}, {"layer2"}, {"layer3"}, {"fc"}]
+
+
+@pytest.mark.parametrize("feature_cls", ["list", "hook", "fx", "getter"])
+@pytest.mark.parametrize("name", ["pure20", "pure34"])
+def test_timm_takes_features_in_every_way(timm: Any, name: str, feature_cls: str) -> None:
+    network = evaluated(name)
+    modules = ["act1", *(child for child, _ in network.named_children() if child.startswith("layer"))]
+    places = (0, 2, 3)
+    options = {"features_only": True, "feature_cls": feature_cls, "out_indices": places}
+    backbone = timm.create_model(f"pure_networks_{name}", **options).eval()
+    if feature_cls == "fx":
+        backbone.graph_module.load_state_dict(network.state_dict(), strict=False)
+    else:  # in the order of the layers: names differ
+        for value, ours in zip(backbone.state_dict().values(), network.state_dict().values(), strict=False):
+            value.copy_(ours)
+    x = images(name, 2)
+    expected = feature_maps(network, x, [modules[place] for place in places])
+    assert backbone.feature_info.channels() == [y.shape[1] for y in expected]
+    for got, wanted in zip(backbone(x), expected, strict=True):
+        torch.testing.assert_close(got, wanted)
+
+
+def test_timm_takes_intermediates(timm: Any) -> None:
+    network = timm.create_model("pure_networks_pure34").eval()
+    x = images("pure34", 2)
+    last, maps = network.forward_intermediates(x)
+    assert torch.equal(last, network.forward_features(x))
+    assert [tuple(y.shape[1:]) for y in maps] == [(64, 32, 32), (64, 16, 16), (128, 8, 8), (256, 4, 4), (512, 2, 2)]
+    early, (one,) = network.forward_intermediates(x, indices=[1], stop_early=True)
+    assert torch.equal(one, maps[1])
+    assert torch.equal(early, maps[1])
+    pair = network.forward_intermediates(x, indices=2, intermediates_only=True)
+    assert [torch.equal(got, wanted) for got, wanted in zip(pair, maps[-2:], strict=True)] == [True, True]
+    with pytest.raises(ValueError, match="output_fmt='NLC'"):
+        network.forward_intermediates(x, output_fmt="NLC")
+    assert network.prune_intermediate_layers([0, 2]) == [0, 2]
+    assert sum(1 for _ in network.layer3.parameters()) == 0
+    assert torch.equal(network(x), maps[2])
+    assert network.num_features == 128

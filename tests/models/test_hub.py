@@ -75,7 +75,8 @@ def answers(clone: Path) -> list[Any]:
     absent = {
         module
         for module, distributions in packages_distributions().items()
-        if {canonicalize_name(name) for name in distributions} <= wanted - {*DEPENDENCIES, *BELOW_TORCH}
+        if {canonicalize_name(name) for name in distributions}
+        <= wanted - {*DEPENDENCIES, *BELOW_TORCH, PROJECT["name"]}
     }
     assert {"pydantic", "sklearn"} <= absent
     command = [sys.executable, "-c", SCRIPT, clone.as_posix(), *absent]

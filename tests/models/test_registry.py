@@ -8,6 +8,7 @@ import io
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -19,6 +20,7 @@ from torchvision.models.resnet import BasicBlock
 import pure
 from pure.models import ResidualNetwork, residual
 from pure.models.preact import PreActBasicBlock, PreActBottleneck, PreActResidualNetwork
+from pure.models.registry import REGISTRY
 from pure.nn.blocks import ProductUnitBlock
 from pure.nn.complex import ComplexProductUnit2d
 from pure.nn.stabilised import StabilisedProductUnit2d
@@ -210,8 +212,8 @@ def test_resnets_of_torchvision_are_torchvision_s() -> None:
     assert type(ours) is type(theirs)
     assert torch.equal(ours.eval()(x), theirs.eval()(x))
     assert isinstance(pure.create_model("resnet18", stem="cifar").maxpool, nn.Identity)
-    assert pure.create_model("resnet18", in_channels=1, stem="cifar")(torch.randn(2, 1, 8, 8)).shape == (2, 10)
-    assert pure.create_model("resnet18", in_channels=1)(torch.randn(2, 1, 32, 32)).shape == (2, 10)
+    assert pure.create_model("resnet18", in_channels=1, stem="cifar")(torch.randn(2, 1, 8, 8)).shape == (2, 1000)
+    assert pure.create_model("resnet18", in_channels=1)(torch.randn(2, 1, 32, 32)).shape == (2, 1000)
 
 
 def test_the_body_with_ordinary_blocks_is_torchvision_s_resnet18() -> None:
@@ -443,7 +445,7 @@ def test_images_below_the_least_size_are_refused(name: str, options: dict[str, A
     for module in model.modules():
         if getattr(module, "stride", 1) in (2, (2, 2)):
             module.register_forward_hook(lambda module, x, y: met.append(min(x[0].shape[-2:])))
-    assert model(torch.randn(2, 3, least, least)).shape == (2, 10)
+    assert model(torch.randn(2, 3, least, least)).shape == (2, 1000 if name in PHOTOGRAPHS else 10)
     assert min(met, default=2) == 2
     if least > 1:
         for shape in ((least - 1, 64), (64, least - 1)):
@@ -504,3 +506,32 @@ def test_stages_can_be_taken_as_a_backbone(name: str, options: dict[str, Any]) -
     assert list(features) == list(expected) == model.stages
     for stage, feature in features.items():
         torch.testing.assert_close(feature, expected[stage])
+
+
+def test_networks_for_photographs_have_a_thousand_classes() -> None:
+    photographs = {"pure18", "pure34", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152"}
+    defaults = {name: inspect.signature(REGISTRY[name]).parameters["num_classes"].default for name in REGISTRY}
+    assert {name for name, classes in defaults.items() if classes == 1000} == photographs
+    assert {classes for name, classes in defaults.items() if name not in photographs} == {10}
+    with torch.device("meta"):
+        assert pure.create_model("pure18").fc.out_features == 1000
+        assert pure.create_model("pure20").fc.out_features == 10
+        assert pure.create_model("pure18", np.int64(7), np.int64(2)).fc.out_features == 7
+
+
+def test_a_network_of_one_s_own_is_registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pure.models.registry.REGISTRY", dict(REGISTRY))
+
+    @pure.register_model
+    def pure12(num_classes: int = 4, in_channels: int = 3, **options: Any) -> nn.Module:
+        return pure.create_model("pure20", num_classes, in_channels, blocks=[1, 2, 2], widths=[2, 2, 2], **options)
+
+    assert pure.list_models()[0] == "pure12"
+    assert pure.create_model("pure12", in_channels=1)(torch.rand(2, 1, 8, 8)).shape == (2, 4)
+    assert pure.register_model(pure12) is pure12  # the same once more
+
+    def pure20(**options: Any) -> nn.Module:
+        raise AssertionError
+
+    with pytest.raises(ValueError, match=r"'pure20' is registered already, by pure\.models\.residual; choose another"):
+        pure.register_model(pure20)

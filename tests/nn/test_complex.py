@@ -387,7 +387,7 @@ def test_bad_inputs_are_refused_in_its_own_name() -> None:
         ComplexProductUnit(3, 4)(torch.ones(5))
     with pytest.raises(ValueError, match=r"^complex_product_unit2d: expected 3 input channels"):
         ComplexProductUnit2d(3, 4, 3)(torch.ones(4, 5, 5))
-    with pytest.raises(ValueError, match=r"^complex_product_unit2d: padding must not be negative, got -1"):
+    with pytest.raises(ValueError, match=r"^complex_product_unit2d: padding must be at least 0, got -1"):
         complex_product_unit2d(torch.ones(3, 5, 5), torch.ones(4, 3, 3, 3), padding=-1)
     with pytest.raises(ValueError, match=r"^ComplexProductUnit: out_features must be at least 1, got 0"):
         ComplexProductUnit(3, 0)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pure.nn.functional import PaddingMode, product_unit, product_unit2d
-from pure.nn.fused import operators
+from pure.nn.fused import dispatch
 
 TAU = 0.6931471805599453  # ln 2, where the paper's threshold starts
 Size = int | tuple[int, int]
@@ -407,8 +407,8 @@ def test_thresholds_that_would_be_spread_over_something_else(shape: tuple[int, .
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"padding": -1}, "padding must not be negative, got -1"),
-        ({"padding": (0, -2)}, r"padding must not be negative, got \(0, -2\)"),
+        ({"padding": -1}, "padding must be at least 0, got -1"),
+        ({"padding": (0, -2)}, r"padding must be .*at least 0, got \(0, -2\)"),
         ({"padding": "full"}, "unknown padding 'full'; expected pixels, 'same' or 'valid'"),
         ({"padding": "same", "stride": 2}, "padding='same' needs stride 1, got stride 2"),
         ({"padding": "same", "stride": (1, 2)}, r"padding='same' needs stride 1, got stride \(1, 2\)"),
@@ -434,7 +434,7 @@ def test_compiled_gradients_are_those_of_the_formulas(padding_mode: PaddingMode)
     def unit(x: Tensor, weight: Tensor, threshold: Tensor) -> Tensor:
         return product_unit2d(x, weight, threshold, padding=1, padding_mode=padding_mode)
 
-    with operators.disabled():
+    with dispatch.disabled():
         expected = torch.autograd.grad(unit(*inputs).log().square().sum(), inputs)
     compiled = torch.compile(unit, backend="aot_eager", fullgraph=True)
     found = torch.autograd.grad(compiled(*inputs).log().square().sum(), inputs)

@@ -17,7 +17,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from pure import ProductUnit, ProductUnit2d
+from pure.nn.complex import ComplexProductUnit, ComplexProductUnit2d
 from pure.nn.functional import product_unit, product_unit2d
+from pure.nn.stabilised import StabilisedProductUnit, StabilisedProductUnit2d
 
 ACTIVATIONS = {
     "softplus": (lambda theta: math.log(1 + math.exp(theta)), math.log(2)),
@@ -42,10 +44,11 @@ def unit_input(unit: nn.Module, dtype: torch.dtype = torch.float32) -> Tensor:
 
 
 @both
-def test_the_parameters_are_weight_and_a_scalar_theta(make: Any) -> None:
+def test_the_parameters_are_weight_and_one_theta(make: Any) -> None:
     unit = make()
     assert {name for name, _ in unit.named_parameters()} == {"weight", "theta"}
-    assert unit.theta.shape == ()
+    assert unit.theta.shape == (1,)
+    assert unit.threshold.shape == ()
     assert unit.theta.item() == 0.0
     assert set(unit.state_dict()) == {"weight", "theta"}
 
@@ -446,3 +449,72 @@ def test_unknown_precision_is_refused() -> None:
     message = r"ProductUnit: precision must be torch.float32, .* or None to follow autocast, got torch.float64"
     with pytest.raises(ValueError, match=message):
         ProductUnit(3, 5, precision=torch.float64)
+
+
+# Where a convolution would go
+
+
+KINDS = [ProductUnit, StabilisedProductUnit, ComplexProductUnit]
+KINDS2D = [ProductUnit2d, StabilisedProductUnit2d, ComplexProductUnit2d]
+
+
+@pytest.mark.parametrize("kind", [*KINDS, *KINDS2D])
+def test_no_bias_is_what_a_unit_has(kind: Any) -> None:
+    sizes = (4, 2, 3) if kind in KINDS2D else (4, 2)
+    unit = kind(*sizes, bias=False)
+    assert unit.bias is None
+    assert "bias" not in unit.state_dict()
+    with pytest.raises(ValueError, match=rf"^{kind.__name__}: a product unit has no bias, got bias=True: .*bias=False"):
+        kind(*sizes, bias=True)
+
+
+@pytest.mark.parametrize("kind", KINDS2D)
+def test_sizes_as_numpy_and_pytorch_give_them(kind: Any) -> None:
+    n = np.int64
+    unit = kind(n(4), n(6), n(3), n(1), (1,), [n(1), n(1)], n(2))
+    assert repr(unit) == repr(kind(4, 6, 3, 1, 1, 1, 2))
+    for size in (unit.in_channels, unit.groups, *unit.kernel_size, *unit.stride, *unit.padding, *unit.dilation):
+        assert type(size) is int
+    assert unit(torch.rand(1, 4, 5, 5)).shape == (1, 6, 5, 5)
+    with pytest.raises(ValueError, match=r"groups must be an integer, .*got True"):
+        kind(4, 6, 3, groups=True)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_features_as_numpy_counts_them(kind: Any) -> None:
+    unit = kind(np.int32(4), np.int64(2))
+    assert (unit.in_features, unit.out_features, unit.weight.shape) == (4, 2, (2, 4))
+    assert type(unit.in_features) is int
+
+
+@pytest.mark.parametrize("settings", [([1, 1], "same"), (1, (1,)), (np.int64(1), np.int64(1)), ([1], [1, 1])])
+def test_windows_of_the_function_as_conv2d_takes_them(settings: tuple[Any, Any]) -> None:
+    x, weight = torch.rand(1, 2, 5, 5), torch.randn(3, 2, 3, 3)
+    assert torch.equal(product_unit2d(x, weight, 0.5, *settings), product_unit2d(x, weight, 0.5, 1, 1))
+
+
+@pytest.mark.parametrize("kind", KINDS2D)
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_a_precision_on_the_device_meta(kind: Any, precision: torch.dtype) -> None:
+    unit = kind(4, 6, 3, precision=precision, device="meta")
+    y = unit(torch.empty(2, 4, 8, 8, device="meta"))
+    assert (y.shape, y.dtype, y.device.type) == ((2, 6, 6, 6), torch.float32, "meta")
+    y.sum().backward()
+
+
+@both
+@pytest.mark.parametrize("threshold", ["softplus", 0.3])
+def test_a_threshold_without_dimensions_is_read(make: Any, threshold: Any) -> None:
+    unit = make(threshold=threshold)
+    state = {name: value.reshape(()) if name == "theta" else value for name, value in make().state_dict().items()}
+    if threshold == "softplus":
+        state["theta"] = torch.tensor(0.7)
+        unit.load_state_dict(state)
+        assert unit.theta.tolist() == [pytest.approx(0.7)]
+        assert state["theta"].ndim == 0  # it is the caller's
+        with pytest.raises(RuntimeError, match="size mismatch for theta"):
+            make(granularity="channel").load_state_dict(state)
+    else:
+        assert unit.threshold.shape == ()
+        with pytest.raises(RuntimeError, match="theta"):
+            unit.load_state_dict(state)

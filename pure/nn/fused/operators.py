@@ -1,124 +1,56 @@
-"""The logarithm and the exponential of a product unit as registered operators that keep little and move little.
+"""The logarithm and the exponential of a product unit as operators that keep little and move little.
 
-``l = log(max(x, tau))`` written with PyTorch's operators keeps the inputs, the clamped inputs, ``l`` and a mask of the
-infinities for the backward pass; the convolution after it keeps ``l`` too.  But ``l`` alone says all that is asked: an
-input was clamped where ``l`` is ``log(tau)``, and elsewhere ``1 / x = exp(-l)``.  With ``g`` the gradient of ``l``::
+The logarithm ``l = log(max(x, tau))`` alone says all that its gradient asks: an input was clamped where ``l`` is
+``log(tau)``, and elsewhere ``1 / x = exp(-l)``.  With ``g`` the gradient of ``l``::
 
     dL/dx    =  g * exp(-l) where l > log(tau), else 0
     dL/dtau  =  sum of g / tau where l = log(tau)
 
-With the exponential, which keeps its output as PyTorch's does, a product unit keeps two feature maps: as many as a ReLU
-and a convolution with BN behind it.
-
-:func:`eager_log` and :func:`eager_exp` are these operators.  Both are registered with PyTorch, and called by its
-dispatcher where a transformation, a mode or a subclass has to see them; where nothing but autograd listens they pass it
-by, since its way through Python takes as long as the computation on a small map.
-
-:func:`applies` says where the operators stand in for the formulas of :mod:`pure.nn.functional`.  They do not while a
-graph is captured: a compiler fuses plain formulas better than calls that it cannot look into, and an exported program
-must run where this package is not installed.  Second derivatives are those of plain formulas of ``l``.
-
-:func:`compiles` says where a compiler makes kernels of the formulas.  There, :func:`graph_log` and :func:`graph_exp`
-write out the gradients that it fuses best.
+The convolution after it keeps ``l`` too, so that a product unit keeps two feature maps.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
-__all__ = [
-    "applies",
-    "compiles",
-    "disabled",
-    "eager_exp",
-    "eager_log",
-    "exp",
-    "graph_exp",
-    "graph_log",
-    "log",
-    "only_autograd_listens",
-]
+from pure.nn import autocast
+
+__all__ = ["eager_exp", "eager_log", "exp", "has_kernels", "is_plain", "log"]
 
 T = TypeVar("T", float, Tensor)
 
-_enabled = True
 _TRITON_IS_INSTALLED = importlib.util.find_spec("triton") is not None  # not loaded before it is needed
 
 
-@contextmanager
-def disabled() -> Iterator[None]:
-    """Compute with the plain formulas within this context: what tests and benchmarks compare the operators with."""
-    global _enabled
-    before, _enabled = _enabled, False
-    try:
-        yield
-    finally:
-        _enabled = before
+def is_plain(x: Tensor) -> bool:
+    """Whether an :class:`torch.autograd.Function` takes this tensor, and a number may be read from it.
 
-
-def applies(x: Tensor) -> bool:
-    """Whether the operators take the inputs ``x``; if not, the plain formulas hold.
-
-    They take single and double precision on a CPU, by CUDA and on the meta device, and half precision by CUDA where
-    Triton is installed; neither subclasses of tensors, nor forward-mode derivatives, nor what a graph is captured of.
-    """
-    if not _enabled or torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None:
-        return False
-    if type(x) not in (Tensor, torch.nn.Parameter) or _is_transformed():
-        return False
-    if x.dtype in (torch.float32, torch.float64):
-        return x.is_cpu or x.is_cuda or x.is_meta
-    return has_kernels(x)
-
-
-def _is_transformed() -> bool:
-    """Whether a derivative is being taken otherwise than by ``backward``: operators have no rule for that."""
-    transforms = torch._C._functorch.get_interpreter_stack() or ()
-    vmap = torch._C._functorch.TransformType.Vmap
-    return forward_ad._current_level >= 0 or any(transform.key() != vmap for transform in transforms)
-
-
-def only_autograd_listens(*tensors: Tensor) -> bool:
-    """Whether tensors may be computed with, and numbers read from them, unseen by anybody but autograd.
-
-    They are plain tensors, no graph is captured, nothing is transformed and no mode waits for operators.
+    It is no subclass, no graph is captured of it and nothing transforms it; a mode may listen.
     """
     functorch = torch._C._functorch
     return (
-        not torch.compiler.is_compiling()
+        (type(x) is Tensor or type(x) is torch.nn.Parameter)
+        and not torch.compiler.is_compiling()
         and torch._C._get_tracing_state() is None
         and functorch.peek_interpreter_stack() is None
-        and _get_current_dispatch_mode() is None
-        and all(type(x) in (Tensor, torch.nn.Parameter) and not functorch.is_legacy_batchedtensor(x) for x in tensors)
+        and not functorch.is_legacy_batchedtensor(x)
     )
 
 
-def compiles() -> bool:
-    """Whether :func:`torch.compile` captures a graph, and no transformation differentiates or maps within it.
+def mode_listens() -> bool:
+    """Whether a dispatch mode has to see every operator.
 
-    An exported program is left as plain formulas; so is what :mod:`torch.func` transforms, or forward mode
-    differentiates, since the gradients written out here have no rule for that.
+    Otherwise plain tensors pass the dispatcher by: its way through Python takes as long as the computation on a small
+    map.
     """
-    return (
-        _enabled
-        and torch.compiler.is_compiling()
-        and forward_ad._current_level < 0
-        and not _is_exported_or_transformed()
-    )
-
-
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]  # a compiler asks, and cannot look into it
-def _is_exported_or_transformed() -> bool:
-    return torch.compiler.is_exporting() or torch._C._functorch.get_dynamic_layer_stack_depth() > 0
+    return _get_current_dispatch_mode() is not None
 
 
 def has_kernels(x: Tensor) -> bool:
@@ -211,7 +143,7 @@ def _log_vjp(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
     log_x, tau = ctx.saved_tensors
     if torch.is_grad_enabled():
         return *_log_backward_formula(grad, log_x, tau, ctx.dtype), None
-    backward = _log_backward if only_autograd_listens(grad) else log_backward
+    backward = _log_backward if is_plain(grad) and not mode_listens() else log_backward
     return *backward(grad, log_x, tau, ctx.dtype), None
 
 
@@ -221,7 +153,7 @@ log.register_autograd(_log_vjp, setup_context=_keep_log)
 class _EagerLog(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, tau: Tensor, dtype: torch.dtype) -> Tensor:
-        log_x = _log(x, tau, dtype)
+        log_x = (log if mode_listens() else _log)(x, tau, dtype)
         _keep_log(ctx, (x, tau, dtype), log_x)
         return log_x
 
@@ -239,7 +171,7 @@ def eager_log(x: Tensor, tau: Tensor, dtype: torch.dtype) -> Tensor:
     Returns:
         The logarithms, shape and memory format of ``x``.  The gradient of a clamped input is zero.
     """
-    if only_autograd_listens(x, tau):
+    if is_plain(x) and is_plain(tau):
         return _EagerLog.apply(x, tau, dtype)  # type: ignore[no-any-return]
     return log(x, tau, dtype)  # type: ignore[no-any-return]
 
@@ -258,11 +190,11 @@ def _(info: Any, in_dims: tuple[int | None, int | None, None], x: Tensor, tau: T
 
 def _exp(z: Tensor, dtype: torch.dtype) -> Tensor:
     """See :func:`eager_exp`."""
-    if has_kernels(z):
+    if has_kernels(z) and z.dtype != dtype:
         from pure.nn.fused import triton as kernels
 
         return kernels.exp(z, dtype)
-    return z.to(dtype).exp_()
+    return z.to(dtype).exp()
 
 
 exp = torch.library.custom_op("pure::exp", _exp, mutates_args=())
@@ -300,7 +232,7 @@ def _exp_vjp(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
     (y,) = ctx.saved_tensors
     if torch.is_grad_enabled():
         return (grad * y).to(ctx.dtype), None
-    backward = _exp_backward if only_autograd_listens(grad) else exp_backward
+    backward = _exp_backward if is_plain(grad) and not mode_listens() else exp_backward
     return backward(grad, y, ctx.dtype), None
 
 
@@ -308,88 +240,54 @@ exp.register_autograd(_exp_vjp, setup_context=_keep_exp)
 
 
 class _EagerExp(torch.autograd.Function):
+    """See :func:`eager_exp`."""
+
     @staticmethod
-    def forward(ctx: Any, z: Tensor, dtype: torch.dtype) -> Tensor:
-        y = _exp(z, dtype)
-        _keep_exp(ctx, (z, dtype), y)
+    def forward(ctx: Any, z: Tensor, dtype: torch.dtype, argument: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
+        y = exp(z, dtype) if has_kernels(z) and z.dtype != dtype and mode_listens() else _exp(z, dtype)
+        ctx.save_for_backward(y.data, *tensors)  # without y's count of changes, which would refuse to be unpacked
+        ctx.changes, ctx.before = _changes(y), y._version
+        ctx.dtype, ctx.argument, ctx.autocast = z.dtype, argument, autocast.state(z.device.type)
         return y
 
-    backward = staticmethod(_exp_vjp)
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        y, *tensors = ctx.saved_tensors
+        if torch.is_grad_enabled() or ctx.changes._version != ctx.before:
+            with autocast.resumed(grad.device.type, *ctx.autocast):
+                y = ctx.argument(*tensors).to(y.dtype).exp()
+        if torch.is_grad_enabled() or not has_kernels(grad) or grad.dtype == ctx.dtype:
+            grad_z = (grad * y).to(ctx.dtype)
+        else:
+            grad_z = (_exp_backward if is_plain(grad) and not mode_listens() else exp_backward)(grad, y, ctx.dtype)
+        return grad_z, *(None,) * (2 + len(tensors))
 
 
-def eager_exp(z: Tensor, dtype: torch.dtype) -> Tensor:
-    """``exp(z)`` of half precision in a wider dtype, read and written once; same shape and memory format."""
-    if only_autograd_listens(z):
-        return _EagerExp.apply(z, dtype)  # type: ignore[no-any-return]
-    return exp(z, dtype)  # type: ignore[no-any-return]
+def _changes(y: Tensor) -> Tensor:
+    """A tensor without memory whose ``_version`` counts the changes of ``y`` in place."""
+    counter = y.detach()
+    counter.data = counter.new_empty(0)
+    return counter
+
+
+def eager_exp(z: Tensor, dtype: torch.dtype, argument: Callable[..., Tensor], tensors: tuple[Tensor, ...]) -> Tensor:
+    """``exp(z)`` in a dtype, that of ``z`` or wider, whose gradient a neighbour that writes over it does not spoil.
+
+    As PyTorch's, it keeps its output, which the layer after it keeps too.  Only if that has been written over, as by
+    ``nn.ReLU(inplace=True)``, is it computed again: from what the layer before has kept, and so without any memory.
+
+    Args:
+        z: ``argument(*tensors)``, which requires a gradient.
+        dtype: that of the output.
+        argument: gives ``z`` once more, differentiably.
+        tensors: what it takes; they are kept.
+
+    Returns:
+        The exponentials, shape and memory format of ``z``.
+    """
+    return _EagerExp.apply(z, dtype, argument, *tensors)  # type: ignore[no-any-return]
 
 
 @exp.register_vmap
 def _(info: Any, in_dims: tuple[int, None], z: Tensor, dtype: torch.dtype) -> Any:
     return exp(z, dtype), in_dims[0]
-
-
-# ------------------------------------------------------------------------------------------------------ compiled graphs
-
-
-class _GraphLog(torch.autograd.Function):
-    """See :func:`graph_log`."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, tau: Tensor) -> Tensor:
-        ctx.save_for_backward(x, tau)
-        return torch.maximum(x, tau).log() + 0 * x  # zero times infinity is NaN
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
-        x, tau = ctx.saved_tensors
-        ratio = grad / torch.maximum(x, tau)
-        clamped = x <= tau
-        return ratio.masked_fill(clamped, 0), ratio.where(clamped, 0).sum_to_size(tau.shape)
-
-
-class _GraphExp(torch.autograd.Function):
-    """See :func:`graph_exp`."""
-
-    @staticmethod
-    def forward(ctx: Any, z: Tensor) -> Tensor:
-        y = torch.ops.prims.exp(z)
-        ctx.save_for_backward(y)
-        return y  # type: ignore[no-any-return]
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        (y,) = ctx.saved_tensors
-        return grad * y  # type: ignore[no-any-return]
-
-
-def graph_log(x: Tensor, tau: Tensor) -> Tensor:
-    """``log`` in a compiled graph, its gradient as few operations of ``x``: one division, no split between equals.
-
-    The compiler computes ``x`` again from what BN keeps.  As of a ReLU, the gradient of a clamped input is zero even
-    where the one handed in is NaN; those of the exponents and of the threshold are NaN then.
-
-    Args:
-        x: inputs, any shape, floating point.
-        tau: thresholds, positive, broadcast to ``x``, of its dtype.
-
-    Returns:
-        The logarithms, shape and dtype of ``x``; NaN where ``x`` is NaN or infinite.
-    """
-    return _GraphLog.apply(x, tau)  # type: ignore[no-any-return]
-
-
-def graph_exp(z: Tensor) -> Tensor:
-    """``exp(z)`` in a compiled graph, kept for the backward pass in place of ``z``, which takes the same memory.
-
-    Compilers take an exponential for free and rather keep the convolution's output ``z``, computing ``exp(z)`` again.
-    That is right on a GPU, where memory is the limit, and costs a pass over the map on a CPU.  ``prims.exp`` is the
-    same operation of PyTorch's, but not among those that its partitioner computes twice.
-
-    Args:
-        z: any shape, floating point.
-
-    Returns:
-        The exponentials, shape and dtype of ``z``.
-    """
-    return _GraphExp.apply(z)  # type: ignore[no-any-return]

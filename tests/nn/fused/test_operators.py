@@ -8,19 +8,24 @@ import math
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from functorch.compile import make_boxed_func, min_cut_rematerialization_partition
 from torch import Tensor, nn
 from torch._dynamo.backends.common import aot_autograd
 from torch._inductor.decomposition import select_decomp_table
 from torch.autograd import forward_ad
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.checkpoint import checkpoint
+from torch.utils.flop_counter import FlopCounterMode
 
-from pure import ProductUnit, ProductUnit2d
+from pure import ComplexProductUnit2d, ProductUnit, ProductUnit2d, StabilisedProductUnit2d
 from pure.nn.functional import product_unit, product_unit2d
+from pure.nn.fused import dispatch
 from pure.nn.fused import operators as ops
 
 LN2 = math.log(2)
@@ -73,7 +78,7 @@ def every_way(function: Callable[..., Tensor], *inputs: Tensor) -> tuple[list[Te
     with Operators() as seen:
         dispatched = outcome()
     assert {"pure.log.default", "pure.log_backward.default"} == seen.ours
-    with ops.disabled(), Operators() as seen:
+    with dispatch.disabled(), Operators() as seen:
         plain = outcome()
     assert seen.ours == set()
     return direct, dispatched, plain
@@ -119,7 +124,7 @@ def test_a_layer_is_the_formula(padding_mode: str, threshold: str | float) -> No
     other = copy.deepcopy(unit)
     x = torch.randn(2, 4, 9, 8)
     y = unit(x)
-    with ops.disabled():
+    with dispatch.disabled():
         expected = other(x)
     torch.testing.assert_close(y, expected)
     y.square().sum().backward()
@@ -253,7 +258,7 @@ def test_second_derivatives_are_those_of_the_formula(granularity: str) -> None:
         first = torch.autograd.grad(product_unit(*inputs).sum(), inputs, create_graph=True)
         return torch.autograd.grad(sum(g.square().sum() for g in first), inputs)
 
-    with ops.disabled():
+    with dispatch.disabled():
         expected = second()
     for got, wanted in zip(second(), expected, strict=True):
         assert wanted.abs().max() > 0
@@ -305,6 +310,93 @@ def test_inference_keeps_nothing() -> None:
     assert kept(lambda: unit(x)) == set()
 
 
+# ------------------------------------------------------------------------------------------- neighbours and listeners
+
+
+def add_in_place(y: Tensor) -> Tensor:
+    y += 1
+    return y
+
+
+NEIGHBOURS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": nn.ReLU(inplace=True),
+    "sum": add_in_place,
+    "part": lambda y: (y[:, :1].mul_(2), y)[1],
+    "dropout": lambda y: F.dropout(y, 0.5, training=False, inplace=True).mul_(3),
+}
+KINDS = [
+    lambda: ProductUnit2d(3, 4, 3, padding=1),
+    lambda: ProductUnit2d(3, 4, 3, padding=1, padding_mode="threshold", granularity="channel"),
+    lambda: StabilisedProductUnit2d(3, 4, 3, padding=1),
+    lambda: StabilisedProductUnit2d(3, 4, 3, padding=1, bound=None),
+    lambda: ComplexProductUnit2d(3, 4, 3, padding=1, eps=0.1),
+]
+
+
+@pytest.mark.parametrize("mode", [nullcontext, lambda: FlopCounterMode(display=False)])
+@pytest.mark.parametrize("neighbour", list(NEIGHBOURS))
+@pytest.mark.parametrize("make", KINDS)
+def test_a_neighbour_may_write_over_the_output(
+    make: Callable[[], nn.Module], neighbour: str, mode: Callable[[], Any]
+) -> None:
+    unit, x = make(), torch.rand(2, 3, 6, 6, requires_grad=True)
+    inputs = (x, *unit.parameters())
+    direction = torch.randn(2, 4, 6, 6)
+    expected = torch.autograd.grad((NEIGHBOURS[neighbour](unit(x).clone()) * direction).sum(), inputs)
+    with mode():
+        y = NEIGHBOURS[neighbour](unit(x))
+    for got, wanted in zip(torch.autograd.grad((y * direction).sum(), inputs), expected, strict=True):
+        torch.testing.assert_close(got, wanted)
+
+
+def test_a_dense_unit_before_a_neighbour_in_place_under_autocast() -> None:
+    unit, x = ProductUnit(4, 3), torch.rand(5, 4)
+    with torch.autocast("cpu", torch.bfloat16):
+        expected = torch.autograd.grad(unit(x).clone().mul_(2).sum(), list(unit.parameters()))
+        y = unit(x).mul_(2)
+    for got, wanted in zip(torch.autograd.grad(y.sum(), list(unit.parameters())), expected, strict=True):
+        torch.testing.assert_close(got, wanted)
+
+
+@pytest.mark.parametrize("make", KINDS)
+def test_second_derivatives_past_a_neighbour_in_place(make: Callable[[], nn.Module]) -> None:
+    unit, x = make().double(), torch.rand(1, 3, 4, 4, dtype=torch.double, requires_grad=True)
+
+    def second(y: Tensor) -> Tensor:
+        (first,) = torch.autograd.grad(y.square().sum(), x, create_graph=True)
+        return torch.autograd.grad(first.square().sum(), x)[0]
+
+    torch.testing.assert_close(second(unit(x).mul_(2)), second(unit(x) * 2))
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+@pytest.mark.parametrize("make", [*KINDS, lambda: nn.Sequential(KINDS[0](), nn.ReLU(inplace=True))])
+def test_a_checkpoint_within_what_counts_operations(make: Callable[[], nn.Module], reentrant: bool) -> None:
+    unit, x = make(), torch.rand(2, 3, 6, 6, requires_grad=True)
+    inputs = (x, *unit.parameters())
+    expected = torch.autograd.grad(unit(x).sum(), inputs)
+    with FlopCounterMode(display=False):
+        y = checkpoint(unit, x, use_reentrant=reentrant)
+    y.sum().backward()  # computes again what nobody counts
+    for got, wanted in zip(inputs, expected, strict=True):
+        torch.testing.assert_close(got.grad, wanted)
+
+
+@pytest.mark.parametrize("make", KINDS)
+def test_what_is_kept_does_not_depend_on_who_listens(make: Callable[[], nn.Module]) -> None:
+    unit, x = make(), torch.rand(2, 3, 6, 6)
+
+    def shapes() -> list[tuple[int, ...]]:
+        found: list[tuple[int, ...]] = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda t: (found.append(tuple(t.shape)), t)[1], lambda t: t):
+            unit(x)
+        return found
+
+    expected = shapes()
+    with FlopCounterMode(display=False):
+        assert shapes() == expected
+
+
 # ---------------------------------------------------------------------------------------- compilers and transformations
 
 
@@ -321,16 +413,17 @@ def names(y: Tensor) -> set[str]:
 def test_where_only_autograd_listens_the_dispatcher_is_passed_by() -> None:
     unit, x = ProductUnit2d(3, 4, 3), torch.randn(2, 3, 8, 8)
     assert "_EagerLogBackward" in names(unit(x))
-    with Operators() as seen:
-        assert "_EagerLogBackward" not in names(unit(x))
+    with Operators() as seen:  # calls the registered operator, and keeps the same
+        assert "_EagerLogBackward" in names(unit(x))
     assert seen.ours == {"pure.log.default"}
     y = unit(x)
     with Operators() as seen:  # which listens to the backward pass alone
         y.sum().backward()
     assert seen.ours == {"pure.log_backward.default"}
     z = torch.randn(3, dtype=torch.bfloat16, requires_grad=True)
-    assert "_EagerExpBackward" in names(ops.eager_exp(z, torch.float32))
-    assert operators(lambda: ops.eager_exp(z, torch.float32).sum().backward()) == {
+    y = ops.eager_exp(z, torch.float32, torch.clone, (z,))
+    assert "_EagerExpBackward" in names(y)
+    assert operators(lambda: ops.exp(z, torch.float32).sum().backward()) == {
         "pure.exp.default",
         "pure.exp_backward.default",
     }
@@ -444,7 +537,7 @@ def test_a_compiled_gradient_takes_no_exponential_again_and_divides_once() -> No
         return graphs
 
     ours = captured()
-    with ops.disabled():
+    with dispatch.disabled():
         plain = captured()
     (backward,), (as_formula,) = ours.backward, plain.backward
     assert as_formula.count("aten.exp.default") - backward.count("aten.exp.default") == 1  # the others are of softplus
@@ -567,7 +660,7 @@ def test_autocast_on_a_cpu_takes_the_logarithm_in_single_precision() -> None:
     x = torch.randn(2, 4, 6, 6, dtype=torch.bfloat16)
     with torch.autocast("cpu", torch.bfloat16), Operators() as seen:
         y = unit(x)
-    with ops.disabled(), torch.autocast("cpu", torch.bfloat16):
+    with dispatch.disabled(), torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(y, unit(x))
     assert y.dtype == torch.float32
     assert seen.ours == {"pure.log.default"}
@@ -579,24 +672,26 @@ class Subclass(Tensor):
 
 def test_where_the_operators_apply() -> None:
     x = torch.randn(3)
-    assert ops.applies(x)
-    assert ops.applies(x.double())
-    assert ops.applies(nn.Parameter(x))
-    assert ops.applies(x.to("meta"))
-    assert not ops.applies(x.half()), "a CPU rounds the logarithm of half precision too coarsely to tell the clamped"
-    assert not ops.applies(x.bfloat16())
-    assert not ops.applies(x.as_subclass(Subclass))
+    assert dispatch.applies(x)
+    assert dispatch.applies(x.double())
+    assert dispatch.applies(nn.Parameter(x))
+    assert dispatch.applies(x.to("meta"))
+    assert not dispatch.applies(x.half()), (
+        "a CPU rounds the logarithm of half precision too coarsely to tell the clamped"
+    )
+    assert not dispatch.applies(x.bfloat16())
+    assert not dispatch.applies(x.as_subclass(Subclass))
     assert not ops.has_kernels(x)
-    with ops.disabled():
-        assert not ops.applies(x)
-        with ops.disabled():
+    with dispatch.disabled():
+        assert not dispatch.applies(x)
+        with dispatch.disabled():
             pass
-        assert not ops.applies(x)
-    assert ops.applies(x)
+        assert not dispatch.applies(x)
+    assert dispatch.applies(x)
     with forward_ad.dual_level():
-        assert not ops.applies(x)
-    torch.func.vmap(lambda x: (assert_equal(ops.applies(x), True), x)[1])(x)
-    torch.func.grad(lambda x: (assert_equal(ops.applies(x), False), x.sum())[1])(x)
+        assert not dispatch.applies(x)
+    torch.func.vmap(lambda x: (assert_equal(dispatch.applies(x), True), x)[1])(x)
+    torch.func.grad(lambda x: (assert_equal(dispatch.applies(x), False), x.sum())[1])(x)
 
 
 def assert_equal(got: object, expected: object) -> None:

@@ -46,16 +46,16 @@ def unit_by_kernels(granularity: str, lowered: torch.dtype, read: torch.dtype) -
     """A step of a unit under autocast as on a GPU, its operators by the kernels and its convolution on the CPU."""
     from pure import ProductUnit2d
     from pure.nn.functional import product_unit2d
-    from pure.nn.fused import operators
+    from pure.nn.fused import dispatch, operators
 
     torch.manual_seed(0)
-    operators.has_kernels = lambda x: True  # type: ignore[assignment]
+    operators.has_kernels = dispatch.has_kernels = lambda x: True  # type: ignore[assignment]
     unit = ProductUnit2d(4, 3, 3, padding=1, granularity=granularity)
     x = torch.randn(2, 4, 7, 6).to(read).requires_grad_()
     direction = torch.randn(2, 3, 7, 6)
     kept: list[Tensor] = []
     found: dict[str, Any] = {}
-    for path, context in (("kernels", nullcontext), ("formula", operators.disabled)):
+    for path, context in (("kernels", nullcontext), ("formula", dispatch.disabled)):
         keep = torch.autograd.graph.saved_tensors_hooks(lambda t: (kept.append(t), t)[1], lambda t: t)
         with context(), torch.autocast("cpu", lowered), keep:
             y = product_unit2d(x, unit.weight, unit.threshold, padding=1)

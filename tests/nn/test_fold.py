@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 import pure
-from pure.models.fold import FoldedProductUnit2d, fold
+from pure.nn.blocks import BasicBlock, ProductUnitBlock
+from pure.nn.fold import FoldedProductUnit2d, fold
 from pure.nn.units import ProductUnit2d
 
 
@@ -50,13 +52,13 @@ NETWORKS: list[tuple[str, dict[str, Any], int]] = [
     ("pure20", {"unit_norm": "before", "relu_after_sum": True, "relu_in_stem": True}, 0),
     ("pure20", {"unit_norm": "none"}, 0),
     ("pure18", {"blocks": [1, 1], "widths": [4, 8]}, 0),
-    ("pure20", {"unit": "stabilised"}, 2),  # behind each unit
+    ("pure20", {"unit": "stabilised"}, 2),  # after each unit
     ("pure20", {"unit": "complex"}, 2),
     ("resnet20", {"blocks": [1, 1], "widths": [4, 8]}, 0),
     ("resnet18", {"blocks": [1, 1, 1, 1]}, 0),
     ("resnet50", {"blocks": [1, 1, 1, 1]}, 0),
-    ("preact_resnet110", {}, 3),  # in front of each unit and of the pool
-    ("preact_resnet164", {}, 3),
+    ("preact_resnet110", {}, 2),  # in front of the second unit, whose shortcut takes the same, and of the pool
+    ("preact_resnet164", {}, 2),
 ]
 
 
@@ -144,3 +146,117 @@ def test_folded_unit_keeps_its_precision(precision: torch.dtype | None) -> None:
     assert [m.precision for m in folded.modules() if isinstance(m, FoldedProductUnit2d)] == [precision] * 2
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         torch.testing.assert_close(folded(images().float()), net(images().float()), rtol=0.1, atol=0.1)
+
+
+# Only what is proven adjacent is folded
+
+
+def batch_norm(channels: int) -> nn.BatchNorm2d:
+    """Away from the identity."""
+    bn = nn.BatchNorm2d(channels).double()
+    nn.init.uniform_(bn.weight, 0.5, 2.0)
+    nn.init.normal_(bn.bias)
+    nn.init.normal_(bn.running_mean)
+    nn.init.uniform_(bn.running_var, 0.5, 2.0)
+    return bn
+
+
+def convolution(channels: int = 3) -> nn.Conv2d:
+    return nn.Conv2d(channels, 3, 3, padding=1).double()
+
+
+def repeated_activation() -> nn.Module:
+    activation = nn.ReLU()
+    return nn.Sequential(activation, convolution(), activation, batch_norm(3))
+
+
+def repeated_layer() -> nn.Module:
+    layer = convolution()
+    return nn.Sequential(layer, batch_norm(3), layer)
+
+
+def repeated_norm() -> nn.Module:
+    norm = batch_norm(3)
+    return nn.Sequential(convolution(), norm, nn.ReLU(), norm)
+
+
+class Branches(nn.Module):
+    """The output of a layer goes to a BN and past it."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer, self.norm = layer, batch_norm(3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.layer(x)
+        return x + self.norm(x)
+
+
+class Doubled(nn.Sequential):
+    def forward(self, x: Tensor) -> Tensor:
+        return self[1](2 * self[0](x))
+
+
+class Undecided(nn.Sequential):
+    """Asks of its input what a stand-in cannot say."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) if x.mean() > -1 else x
+
+
+def other_forward(kind: type[nn.Module]) -> nn.Module:
+    """A block that inherits the layers and not what is done with them."""
+
+    class Block(kind):  # type: ignore[misc, valid-type]
+        def forward(self, x: Tensor) -> Tensor:
+            return self.bn2(self.conv2(self.bn1(2.5 * self.conv1(x)).relu()).relu())
+
+    return Block(3, 3).double()
+
+
+def hooked(where: int) -> nn.Module:
+    pair = nn.Sequential(ProductUnit2d(3, 3, 1).double(), batch_norm(3))
+    pair[where].register_forward_hook(lambda module, inputs, output: 2 * output)
+    return pair
+
+
+def own_forward() -> nn.Module:
+    pair = nn.Sequential(convolution(), batch_norm(3))
+    pair[0].forward = lambda x: 2 * x
+    return pair
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        repeated_activation,
+        repeated_layer,
+        repeated_norm,
+        lambda: Branches(convolution()),
+        lambda: Branches(ProductUnit2d(3, 3, 3, padding=1).double()),
+        lambda: Doubled(convolution(), batch_norm(3)),
+        lambda: Undecided(convolution(), batch_norm(3)),
+        lambda: other_forward(ProductUnitBlock),
+        lambda: other_forward(BasicBlock),
+        lambda: hooked(0),
+        lambda: hooked(1),
+        own_forward,
+    ],
+)
+def test_what_is_not_adjacent_stays(make: Callable[[], nn.Module]) -> None:
+    torch.manual_seed(0)
+    net = make().eval()
+    with torch.no_grad():
+        folded = fold(net)
+        torch.testing.assert_close(folded(images()), net(images()), rtol=1e-12, atol=1e-12)
+    assert left(folded) == left(net)
+
+
+def test_whatever_stands_around_what_is_adjacent_is_folded() -> None:
+    torch.manual_seed(0)
+    layers = [convolution(), batch_norm(3), ProductUnit2d(3, 3, 1).double(), batch_norm(3)]
+    around = nn.Sequential(nn.ModuleDict({"inner": Branches(nn.Sequential(*layers))})["inner"], nn.ReLU()).eval()
+    with torch.no_grad():
+        folded = fold(around)
+        torch.testing.assert_close(folded(images()), around(images()), rtol=1e-9, atol=1e-10)
+    assert left(folded) == 1 == left(around) - 2
