@@ -21,21 +21,23 @@ SLOW = {
     "stored": "executes notebooks",
     "train": "trains",
     "models/test_ecosystem.py": "exports and compiles networks",
-    "models/test_hub.py": "starts Python anew",
+    "models/test_hub.py": "starts a Python of its own",
+    "models/test_registry.py::test_every_network_learns_everywhere_and_comes_back_from_a_file": "takes a step of each",
     "nn/fused": "compiles",
     "test_book.py": "reads the book",
     "test_installation.py": "makes environments",
     "test_notebooks.py": "executes notebooks",
     "test_workflow.py": "executes notebooks",
 }
-"""Files, or folders, whose tests `make check` leaves out, and why."""
+"""Folders, files and single tests that `make check` leaves out, and why."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what needs the book or a training, or takes as long."""
     for item in items:
         place = item.path.relative_to(TESTS)
-        if any(folder.as_posix() in SLOW for folder in (place, *place.parents)):
+        name = f"{place.as_posix()}::{getattr(item, 'originalname', item.name)}"
+        if not SLOW.keys().isdisjoint([name, *(each.as_posix() for each in (place, *place.parents))]):
             item.add_marker("slow")
 
 

@@ -79,6 +79,7 @@ def test_an_empty_loader_is_refused_before_the_statistics_are_reset() -> None:
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.slow
 def test_after_a_short_training_the_running_statistics_are_absurd_and_the_re_estimated_ones_are_not(seed: int) -> None:
     """PURe56, twenty steps into the recipe for the digits: chance is a cross-entropy of ln 10 = 2.3.
 
