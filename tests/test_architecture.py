@@ -57,3 +57,9 @@ def test_what_the_api_page_lists_is_there() -> None:
     for module, members in listed:
         there = dir(importlib.import_module(module))
         assert [name for name in re.split(r",\s*", members) if name not in there] == [], module
+
+
+def test_the_map_names_every_module_and_no_other() -> None:
+    named = re.findall(r"^\| `(pure/[\w/]+\.py)` \|", (ROOT / "ARCHITECTURE.md").read_text(), re.MULTILINE)
+    there = [path.relative_to(ROOT).as_posix() for path in (ROOT / "pure").rglob("*.py")]
+    assert sorted(named) == sorted(there)
