@@ -4,10 +4,9 @@
 
     python benchmarks/bench.py [--device cuda] [--quick] [--minutes 7] [--out _build/benchmarks] [--go-on]
 
-The cases stand in the order of what matters most.  The record is written after each of them; one that fails is noted
-with its error; those for which the minutes do not suffice are named as left out.  ``--go-on`` adds what is missing to
-a record of the same machine.  To publish a record, move it into ``results/benchmarks`` and commit it: the page
-``notebooks/speed.py`` shows what lies there.
+The most important cases come first, and the record is written after each.  A case that fails is noted with its error,
+one without time left is named.  ``--go-on`` completes a record of the same machine.  To publish one, commit it in
+``results/benchmarks``: the page ``notebooks/speed.py`` shows what lies there.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ Case = tuple[str, dict[str, Any], Callable[[], dict[str, Any]]]
 
 
 def pairs(device: str) -> list[Pair]:
-    """Pairs of networks, those of the bars first."""
+    """Pairs of networks, those with limits first."""
     if device == "cuda":
         small = Pair("pure20", 128, 32, layout="channels_last", rounds=25)
         large = Pair("pure34", 64, 224, 1000, "channels_last", "bfloat16", rounds=25)
@@ -104,7 +103,7 @@ def maps(device: str) -> list[tuple[Shape, str]]:
 
 
 def cases(device: str, quick: bool) -> list[Case]:
-    """All cases, those of the bars first; a quick run has a few small ones."""
+    """All cases, those with limits first; a quick run has a few small ones."""
     tables: dict[str, list[Case]] = {"networks": [], "epoch": [], "floor": []}
     chosen = pairs(device)
     if quick:
@@ -211,7 +210,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", choices=["cpu", "cuda"])
     parser.add_argument("--quick", action="store_true", help="few small cases: about a minute")
-    parser.add_argument("--minutes", type=float, default=6, help="no case is begun after so many")
+    parser.add_argument("--minutes", type=float, default=6, help="no case begins after this time")
     parser.add_argument("--out", type=Path, default=Path("_build/benchmarks"), metavar="DIR")
     parser.add_argument("--go-on", action="store_true", help="keep the cases of a record that is there")
     options = parser.parse_args()

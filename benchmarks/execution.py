@@ -4,9 +4,9 @@
 
     python benchmarks/execution.py --out results/execution/cpu.json
 
-``pure.execution`` decides by this record what ``auto`` stands for.  Each workload is a recipe's: its network, its
-batch, its images.  What compiling costs is the time of the first calls less what these calls take afterwards: of a
-batch trained on and a batch evaluated.  A run has smaller last batches of both too, which cost as much again.
+From this record ``pure.execution`` decides what ``auto`` stands for.  Network, batch and images are a recipe's.  The
+cost of compiling is the time of the first calls, less that of later ones, for one training batch and one evaluation
+batch; the smaller last batches of a run cost as much again.
 """
 
 from __future__ import annotations

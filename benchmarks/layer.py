@@ -1,20 +1,17 @@
-"""The product unit beside the convolution of its shape, and beside its own plain form.
+"""The product unit against the convolution of its shape, and against its own plain form.
 
 ::
 
     python benchmarks/layer.py [--quick] [--device cuda] [--json FILE]
 
-Timed in turns within one process (``benchmarks/timing.py``), for the shapes in which the networks of the paper have
-product units:
+Timed in turns in one process, for shapes of the paper's product units::
 
     conv        ``nn.Conv2d`` without a bias
-    relu+conv   what the unit stands in place of in a residual block
+    relu+conv   what the unit replaces in a residual block
     unit        :class:`pure.ProductUnit2d`
-    plain       the same with the formulas of ``pure.nn.functional`` alone
+    plain       the formulas of ``pure.nn.functional`` alone
 
-A training step is the forward pass and the gradients of input, exponents and ``theta``.  The last column says what the
-unit costs above the convolution in copies of its input, one read and one write of every number: a measure that goes
-with the memory's bandwidth and not with the convolution's speed.
+A step is forward and backward pass.  The last column is the extra cost over the convolution, in copies of the input.
 """
 
 from __future__ import annotations
@@ -110,7 +107,11 @@ def measure(shape: Shape, device: str, layout: str, precision: str, compiled: bo
 
 
 def _copies(times: Times) -> float:
-    """What the unit costs above the convolution, in copies of the input: the median over the rounds."""
+    """What the unit costs above the convolution, in copies of the input: the median over the rounds.
+
+    A copy is one read and one write of every number: a measure that goes with the memory's bandwidth and not with the
+    convolution's speed.
+    """
     each = [(u - c) / k for u, c, k in zip(times["unit"], times["conv"], times["copy"], strict=True)]
     return sorted(each)[len(each) // 2]
 

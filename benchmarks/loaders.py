@@ -1,13 +1,12 @@
-"""Images a second of the loaders, beside torchvision's usual ``DataLoader(CIFAR10, RandomCrop, Flip)``.
+"""Images a second of the loaders, compared with torchvision's usual ``DataLoader(CIFAR10, RandomCrop, Flip)``.
 
 ::
 
     python benchmarks/loaders.py [--root DIR] [--json FILE]
 
-With CIFAR-10 below ``--root`` the images are its own, otherwise made up, of the same shape and type.  Every loader is
-measured in each round, in another order each time, on whole epochs behind a first one that is not counted; what is
-compared are the ratios within a round.  The timed region: from asking for the first batch of an epoch to having the
-last one on the device, normalised unless the row says otherwise.
+Images are CIFAR-10's if it is below ``--root``, else made up.  Each round measures every loader, in a different order,
+on whole epochs after one that is not counted; ratios within a round are compared.  Timed is everything from asking for
+the first batch to having the last one on the device, normalised unless the row says otherwise.
 """
 
 from __future__ import annotations
@@ -106,7 +105,7 @@ def our_loader(
 
 
 def images_per_second(epoch: Epoch, seconds: float, device: torch.device) -> float:
-    """Whole epochs, at least so many seconds."""
+    """Images a second over whole epochs, for at least this many seconds."""
     count, start = 0, time.perf_counter()
     while (elapsed := time.perf_counter() - start) < seconds:
         for _, labels in epoch():

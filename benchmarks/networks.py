@@ -1,13 +1,12 @@
-"""A PURe beside the ResNet of its depth, and beside its own plain form: time, kept memory, peak memory.
+"""A PURe against the ResNet of its depth, and against its own plain form: time, kept memory, peak memory.
 
 ::
 
     python benchmarks/networks.py pure20 [--compile] [--layout channels_last] [--shortcuts defaults]
 
-A training step is forward pass, cross-entropy, backward pass and SGD with momentum at a learning rate of zero, which
-does all its work and leaves the weights where they are: what is timed is the same in every round.  The plain form is
-the same network with the formulas of ``pure.nn.functional`` alone.
-Inference of eager networks is timed with their BN folded too (``pure.nn.fold.fold``), in the same rounds.
+A training step is forward pass, cross-entropy, backward pass and SGD with momentum at learning rate zero, so that all
+rounds are the same.  The plain form uses the formulas of ``pure.nn.functional`` alone.  Inference of eager networks is
+timed with folded BN (``pure.nn.fold``) too.
 """
 
 from __future__ import annotations

@@ -3,11 +3,10 @@
 ::
 
     python benchmarks/precision.py --recipe digits --models pure20 resnet20 --seeds 5 --epochs 8 --json FILE
-    python benchmarks/precision.py --recipe cifar10 --device cuda --data DIR --models pure20 resnet20 --json FILE
 
-Three questions, each for every pair of ``precision`` and ``unit_precision``: what test accuracy trainings reach, paired
-by seed; how far logits of the same weights and images are from float64; and what a training step takes, in turns with
-that of float32.  The records of the trainings stay under ``--out``, and what is finished there is not repeated.
+Measured for every pair of ``precision`` and ``unit_precision``: test accuracy, paired by seed; the distance of the
+logits from float64, for the same weights and images; the time of a training step, in turns with float32.  Finished
+trainings in ``--out`` are not repeated.
 """
 
 from __future__ import annotations
@@ -54,7 +53,7 @@ def compare(exact: Tensor, logits: Tensor) -> dict[str, float]:
 
     Returns:
         The largest and the median error of an image, relative to its largest exact logit, over images whose logits are
-        finite; the share of images that are classified otherwise, and of those whose logits are not finite.
+        finite; the share of images that are classified differently, and of those whose logits are not finite.
     """
     finite = logits.isfinite().all(1)
     error = (logits.double() - exact.double()).abs().amax(1) / exact.double().abs().amax(1)
@@ -130,7 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--recipe", default="digits")
     parser.add_argument("--models", nargs="+", default=["pure20", "resnet20"])
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--epochs", type=int, help="fewer than the recipe's; its milestones move along")
+    parser.add_argument("--epochs", type=int, help="fewer than the recipe's; its milestones move in proportion")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--data", type=Path, metavar="DIR", help="folder of the data sets")
     parser.add_argument("--threads", type=int, default=1)

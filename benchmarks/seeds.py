@@ -1,17 +1,12 @@
-"""Several seeds of one small network: one after another, by stacked weights under vmap, or in processes side by side.
+"""Several seeds of one small network: in turn, stacked under vmap, or in processes side by side.
 
 ::
 
-    python benchmarks/seeds.py pure20 --seeds 4 --batch 32 --pixels 8 --json FILE
     python benchmarks/seeds.py pure20 --seeds 4 --batch 128 --pixels 32 --device cuda --json FILE
 
-A step is forward pass, cross-entropy and backward pass of every seed on a batch of its own.  Batch normalisation and
-product units work under vmap as they are, as long as the running statistics are stacked like the weights; with shared
-ones vmap refuses the update in place.  Optimiser, loader and checkpoints are left out: what is measured is the most
-that stacking can win.  Side by side needs an idle machine: compare its figure with the ``load`` in the result.
-
-Verdict for one CPU thread (``results/precision/seeds-*.json``): stacking wins a little for images as small as those of
-digits and loses for those of CIFAR-10, so no mode is built on it here.  A GPU has not been asked.
+A step is forward pass, cross-entropy and backward pass of every seed on its own batch, without optimizer and loader:
+the most that stacking can gain.  Running statistics are stacked like the weights, since vmap refuses to update shared
+ones in place.  Side by side needs an idle machine.
 """
 
 from __future__ import annotations
@@ -88,7 +83,7 @@ def batches(seeds: int, batch: int, pixels: int, device: str) -> tuple[Tensor, T
 
 
 def _count(model: str, batch: int, pixels: int, device: str, start: Any, results: Any, seconds: float) -> None:
-    """Steps a second of one network in a process of its own."""
+    """Steps a second of one network in a new process."""
     torch.set_num_threads(1)
     step = one_after_another(networks(model, 1, device), *batches(1, batch, pixels, device))
     for _ in range(3):
@@ -104,7 +99,7 @@ def _count(model: str, batch: int, pixels: int, device: str, start: Any, results
 
 
 def side_by_side(processes: int, seconds: float, **given: Any) -> float:
-    """Steps a second of so many processes together, one thread each."""
+    """Steps a second of several processes together, one thread each."""
     context = multiprocessing.get_context("spawn")
     start, results = context.Barrier(processes), context.Queue()
     args = (given["model"], given["batch"], given["pixels"], given["device"], start, results, seconds)

@@ -2,7 +2,7 @@
 
 A machine that is shared, warms up or throttles slows neighbours in time alike; the ratio of two runs a moment apart
 keeps what differs between the functions.  Each round calls every function once, in another order each time; the median
-over the rounds stands with its quartiles beside it.
+over the rounds is reported with its quartiles.
 """
 
 from __future__ import annotations

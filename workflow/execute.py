@@ -5,7 +5,7 @@
     python workflow/execute.py notebooks/experiments/train.py run.ipynb -p model resnet20 -p seed 1
 
 Papermill does not read py:percent, so the notebook is converted first.  The executed notebook appears under its name
-only when every cell has run; what a failed one got to lies beside it as ``NAME.failed.ipynb``.  Exit codes: 0, it is
+only when every cell has run; a failed one is left next to it as ``NAME.failed.ipynb``.  Exit codes: 0, it is
 there; 1, it failed; 2, something given is wrong or could not be written; 75, it was stopped and can go on.
 """
 

@@ -52,5 +52,5 @@ def one_gpu(is_stopped: Callable[[], bool], wait_s: float = 1.0) -> Iterator[str
 
 
 def _lock_file(name: str) -> Path:
-    # Beside no run: a GPU belongs to the machine, whatever the folder of the records.
+    # Not in a run's folder: a GPU belongs to the machine, whatever the folder of the records.
     return Path(tempfile.gettempdir(), f"pure-gpu-{name}.lock")

@@ -203,7 +203,7 @@ def _start(
     command += ["--jobs", str(jobs), "--keep-going", "--nolock", "--scheduler", "greedy", "--rerun-triggers", "mtime"]
     command += ["--resources", f"gpu={jobs}", "--config", *(f"{name}={value}" for name, value in config.items())]
     with (batch.state / "snakemake.log").open("wb") as log:
-        # A session of its own: what is typed here reaches the runs by way of _stopping only, and once.
+        # In a new session: Ctrl-C typed here reaches the runs through _stopping only, and once.
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
 
 
@@ -303,7 +303,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--notebooks", type=Path, metavar="DIR", help="folder of executed notebooks")
     parser.add_argument("--device", choices=["cpu", "gpu"], help="by default the profile's")
     parser.add_argument("--jobs", type=int, help="runs at a time; by default the profile's, or one for each GPU")
-    parser.add_argument("--keep-records", action="store_true", help="take records that were made otherwise as they are")
+    parser.add_argument("--keep-records", action="store_true", help="take records as they are, out of date or not")
     parser.add_argument("-n", "--dry-run", action="store_true", help="print the plan, and start nothing")
     given, options = parser.parse_known_args(arguments)
     sys.stdout.reconfigure(line_buffering=True)  # in a file too, who waits wants to read the plan

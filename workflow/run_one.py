@@ -1,13 +1,12 @@
-"""Execute one run of the experiments: what Snakemake calls, and what works without it.
+"""Execute one run of the experiments, for Snakemake or without it.
 
 ::
 
     python workflow/run_one.py digits-pure20-seed0 --root _build/runs --notebooks book/runs
 
-A run that is up to date is left alone; one that was stopped or killed goes on from its checkpoint; one that another
-process is at is waited for, and then left alone.  Exit codes: 0, record and executed notebook are there, of a training
-that reached its end or of one that diverged; 1, it failed; 2, something given is wrong or could not be written; 75, it
-was stopped and can go on.
+A run that is up to date is left alone, a stopped or killed one goes on from its checkpoint, and one that another
+process executes is waited for.  Exit codes: 0, there is a record, of a training that finished or diverged; 1, it
+failed; 2, wrong input, or an unwritable file; 75, stopped, can go on.
 """
 
 from __future__ import annotations
@@ -95,13 +94,13 @@ def perform(
 
 @contextlib.contextmanager
 def _alone(folder: Path, stop: StopSignals, report: Report) -> Iterator[None]:
-    """Wait until no other process is at this run."""
+    """Wait until no other process executes this run."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder.with_name(f".{folder.name}.lock"))
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        report.write("waiting", "another process is at this run")
+        report.write("waiting", "another process executes this run")
         while not lock.is_locked:
             _refuse_if_stopped(stop)
             with contextlib.suppress(Timeout):
@@ -184,7 +183,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--notebooks", type=Path, required=True, metavar="DIR", help="folder of executed notebooks")
     parser.add_argument("--experiments", type=Path, default=EXPERIMENTS, metavar="FILE", help="other experiments")
     parser.add_argument("--device", choices=["cpu", "gpu"], help="by default a GPU if there is one")
-    parser.add_argument("--keep-records", action="store_true", help="take a record that was made otherwise as it is")
+    parser.add_argument("--keep-records", action="store_true", help="take a record as it is, out of date or not")
     parser.add_argument("--requeue", action="store_true", help="a Slurm job that SIGUSR1 warns is queued again")
     parser.add_argument("--report", type=Path, metavar="FILE", help="write down there what goes on")
     return parser

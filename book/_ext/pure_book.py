@@ -34,7 +34,7 @@ from pure.fingerprint import code_fingerprint
 ROOT = Path(__file__).parents[2]
 
 VERSIONS = ("requirements.lock",)
-"""What every notebook depends on beside the modules that it uses: the versions of the other packages."""
+"""What every notebook depends on besides the modules that it uses: the versions of the other packages."""
 
 GENERATED = {"book/runs/": "notebooks/experiments/train.py"}
 """Pages that are in no repository, by the beginning of their names, and the notebook that makes them."""
@@ -120,7 +120,7 @@ def set_addresses(app: Sphinx, config: Config) -> None:
 
 
 def offer_download(app: Sphinx, pagename: str, template: str, context: dict[str, Any], doctree: nodes.document) -> None:
-    """Write a ``.py`` page as ``.ipynb`` beside the built book's sources, for the theme's download button."""
+    """Write a ``.py`` page as ``.ipynb`` next to the built book's sources, for the theme's download button."""
     if doctree is None or app.env.doc2path(pagename)[-3:] != ".py":
         return
     notebook = executed_notebook(
