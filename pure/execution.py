@@ -37,7 +37,7 @@ class Execution(BaseModel):
         compile: whether ``torch.compile`` translates the network.
         cuda_graphs: whether a training step is captured once and replayed; on CUDA only.
         loader: ``"device"`` keeps the set on the device, ``"workers"`` reads it by processes, ``"auto"`` goes by size.
-        micro_batches: a batch is worked off in so many parts on each device, whose gradients are added up.
+        micro_batches: number of parts of a batch that a device computes in turn, adding up their gradients.
         sync_batchnorm: whether batch normalisation sees the images of all devices.
     """
 

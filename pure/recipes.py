@@ -61,7 +61,7 @@ class Recipe(BaseModel):
         clip_norm: the gradient's norm is cut to this; None never cuts.
         schedule: the learning rate drops at the ``"milestones"``, or on a ``"plateau"`` of the validation loss.
         milestones: epochs after which the learning rate is multiplied by ``gamma``.
-        patience: on a plateau, so many consecutive epochs without a lower validation loss bring the drop.
+        patience: on a plateau, number of consecutive epochs without a lower validation loss before a drop.
         gamma: the factor.
         warmup_lr: learning rate until the training error of an epoch is below ``warmup_error``; None: no warm-up.
         warmup_error: share of training images, from 0 to 1, that are classified wrongly.
@@ -193,7 +193,7 @@ _DIGITS: Values = {
     "epochs": (16, "a tenth of section 4.3.2"),
     "batch_size": (32, "as many steps an epoch on a smaller set"),
     "milestones": ((8, 12), "section 4.3.2: at 1/2 and 3/4 of the epochs"),
-    "augmentation": ("shift(1)", "an eighth of the edge, as in section 4.3.2; a mirrored digit is none"),
+    "augmentation": ("shift(1)", "an eighth of the edge, as in section 4.3.2; mirrored digits would be wrong"),
 }
 _FASHION: Values = {
     **_CIFAR10,
@@ -293,8 +293,8 @@ def get_recipe(name: str, model: str, /, **overrides: Any) -> Recipe:
     Args:
         name: one of :func:`list_recipes`.
         model: the network's name; the name of a family, ``"pure"`` or ``"resnet"``, gives what its networks share.
-        **overrides: fields of :class:`Recipe` to be set otherwise.  Where ``epochs`` is overridden and
-            ``milestones`` is not, the milestones move along in proportion, but never before the end of the first epoch.
+        **overrides: fields of :class:`Recipe` to override.  Where ``epochs`` is overridden and
+            ``milestones`` is not, the milestones move in proportion, but never before the end of the first epoch.
             ``data_options`` are set one by one: those not named keep the recipe's value, unless ``dataset`` is another.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What a run leaves behind: one JSON file with everything that a table, a figure or a doubt may ask of it.
+"""The record of a run: one JSON file with everything that a table, a figure or a later question needs.
 
 Records lie as ``<root>/<recipe>/<model>/seed<k>/record.json``, committed ones under ``results/``.  A record is written
 last and atomically, so its existence is what tells a finished run from an interrupted one.
@@ -62,7 +62,7 @@ class ModelSummary(_Part):
 
     Attributes:
         name: as :func:`pure.create_model` knows it.
-        options: what was set beside the name.
+        options: those that were set.
         parameters: number of trainable parameters.
     """
 
@@ -201,7 +201,7 @@ def unpack_classes(text: str) -> torch.Tensor:
 
 
 class Divergence(_Part):
-    """Where a training ended that left the finite numbers.
+    """Where a training stopped being finite.
 
     Attributes:
         epoch: from 1.
@@ -209,7 +209,7 @@ class Divergence(_Part):
         quantity: what was not finite: ``loss``, ``gradient`` or ``weights``.
         layer: the first layer, in the order of the computation, whose output (``loss``), or the last whose gradient was
             not finite (``gradient``); None if none was found when the step was repeated.
-        reason: in words, with the values at hand.
+        reason: in words, with the values that show it.
     """
 
     epoch: int
@@ -305,14 +305,14 @@ class RunRecord(_Part):
         schema_version: of this layout.
         recipe: all hyper-parameters, as used.
         execution: how it was executed, as decided; two records that differ in it alone are of the same run.
-        overrides: names of the fields of the recipe that were set otherwise than published.
+        overrides: names of the fields of the recipe that differ from the published ones.
         model: the network.
         seed: fixes initialisation, order and augmentation.
         deterministic: whether operations were restricted to those that repeat bit for bit.
         data: the data set, with its fingerprint.
         epochs: what was measured in each epoch.
         selected: number of the epoch, from 1, whose weights were tested; None after a divergence.
-        divergence: where the training left the finite numbers; None for a training that reached its end.
+        divergence: where the training stopped being finite; None for a training that reached its end.
         test: the test by the recipe's first protocol; None after a divergence.
         noisy: the same on the noisy test set (section 4.1.2), if the recipe has noise.
         noise_curve: the same under noise of the recipe's further scales.

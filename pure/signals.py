@@ -1,4 +1,4 @@
-"""The signals by which a program is asked to stop; imports nothing, as a command sets them aside before it starts."""
+"""The signals that ask a program to stop; imports nothing, since a command holds them back before it starts."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 __all__ = ["did_you_mean", "some"]
 
-_NAMED = 5  # so many names stand in a message
+_NAMED = 5  # a message lists this many names
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

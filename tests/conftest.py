@@ -10,7 +10,7 @@ import hypothesis
 import pytest
 import torch
 
-# Derandomised: a red test then comes from the change at hand.  No deadline: the first call of an operator is slow.
+# Derandomised: a red test then comes from the current change.  No deadline: the first call of an operator is slow.
 hypothesis.settings.register_profile("pure", derandomize=True, deadline=None, max_examples=50, database=None)
 hypothesis.settings.load_profile("pure")
 torch.set_num_threads(1)

@@ -1,4 +1,4 @@
-"""What makes a run or a page stale: code that it uses, and no docstring, comment or module beside it."""
+"""What makes a run or a page stale: code that it uses, and no docstring, comment or other module."""
 
 from __future__ import annotations
 

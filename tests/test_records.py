@@ -413,7 +413,7 @@ def test_a_record_of_version_2_has_the_execution_out_of_its_recipe(tmp_path: Pat
     expected = {"channels_last": False, "compile": True, "cuda_graphs": True, "loader": "device", "micro_batches": 2}
     assert changed.execution == Execution(**expected)
     assert changed.overrides == ("lr",)
-    assert changed.experiment == new.experiment  # executed otherwise, it is of the same experiment
+    assert changed.experiment == new.experiment  # executed differently, it is of the same experiment
 
 
 def test_load_all_refuses_a_run_that_was_executed_in_another_way(tmp_path: Path) -> None:

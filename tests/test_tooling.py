@@ -154,7 +154,7 @@ def test_the_citation_names_the_software_and_the_paper() -> None:
 
 
 def test_the_address_of_the_repository_stands_in_one_place() -> None:
-    """It is an assumption until somebody publishes there: what readers type works from the clone at hand."""
+    """It is an assumption until somebody publishes there: what readers type works from the clone."""
     address = PROJECT["urls"]["Repository"].encode()
     holding = [path.relative_to(ROOT).as_posix() for path in tracked_files() if address in path.read_bytes()]
     assert holding == ["pyproject.toml"]

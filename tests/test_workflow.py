@@ -503,7 +503,7 @@ def test_a_run_that_another_process_is_at_is_waited_for(batch: Batch, capsys: py
     threading.Timer(1.5, lock.release).start()
     assert batch.go() == []
     assert batch.code == 0
-    assert "waiting: another process is at this run" in capsys.readouterr().out
+    assert "waiting: another process executes this run" in capsys.readouterr().out
 
 
 def test_only_slurms_warning_queues_a_job_again(batch: Batch, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,7 +72,7 @@ def in_child(work: Callable[[], object]) -> int:
         return child
     status = 1
     try:
-        # On the first call after a fork PyTorch makes its thread pool anew, which fails where two threads call at once.
+        # On the first call after a fork PyTorch makes a new thread pool, which fails where two threads call at once.
         torch.set_num_threads(torch.get_num_threads())
         work()
         status = 0

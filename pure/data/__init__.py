@@ -58,7 +58,7 @@ def list_datasets() -> list[str]:
 
 
 def list_options(name: str) -> dict[str, Any]:
-    """The options of a data set with their defaults, beside the root: its own, and those that every set has.
+    """The options of a data set with their defaults, besides the root: its own, and those that every set has.
 
     Raises:
         ValueError: the name is unknown.
@@ -107,7 +107,7 @@ def load(name: str, root: str | Path | None = None, **options: Any) -> Splits:
     Where the root is a folder that can be written to, the division is written down in its folder ``splits``: the rows
     of each part, the statistics for normalization, a hash over the content.  The next load takes the statistics from
     there, and refuses another content; synthetic images that newer code has made are written down again.  The root
-    of an ``image-folder`` is the tree itself, so its ``splits`` lie beside ``train``, and move with the images.
+    of an ``image-folder`` is the tree itself, so its ``splits`` lie next to ``train``, and move with the images.
 
     Args:
         name: one of :func:`list_datasets`.

@@ -30,7 +30,7 @@ from pure.data.storage.root import ROOT_VARIABLE, data_root
 __all__ = ["main"]
 
 _GOOD, _DAMAGED, _WRONG, _MISSING, _MACHINE, _INTERRUPTED = 0, 1, 2, 3, 4, 130
-_NAMED = 5  # so many images that cannot be read are named, the others are counted
+_NAMED = 5  # this many unreadable images are named, the others counted
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -95,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     action = parser.add_mutually_exclusive_group()
     action.add_argument("--list", action="store_true", help="list all data sets, as without NAME")
-    action.add_argument("--download", action="store_true", help="get it; what is there and whole is not got again")
+    action.add_argument("--download", action="store_true", help="download it; complete files are kept")
     action.add_argument("--verify", action="store_true", help="read every image, check numbers and checksums")
     action.add_argument(
         "--stats",

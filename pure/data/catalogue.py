@@ -1,4 +1,4 @@
-"""What each data set is, said once: the registry, the command ``python -m pure.data`` and the pages read it here."""
+"""What each data set is: the one source for the registry, the command ``python -m pure.data`` and the pages."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Description:
         classes: number of classes; None if it depends on the files.
         images: number of images; None if it depends on the files or the options.
         size: bytes, as published, packed; None if it depends on the files or the options.
-        loader: ``module:function`` that reads it; imported when it is asked for.
+        loader: ``module:function`` that reads it; imported on demand.
         places: patterns of files below the root, any of which says that it is there; an absolute one stands for
             itself.  Without any, it needs no file.
         download: ``module:function`` that gets it; called with the root.

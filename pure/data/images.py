@@ -1,4 +1,4 @@
-"""Labelled images: in memory, read when they are asked for, joined, or a part of a set."""
+"""Labelled images: in memory, read on demand, joined, or a part of a set."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _CHUNK_BYTES = 64 * 2**20
 
 @runtime_checkable
 class Images(Protocol):
-    """Labelled images that are in memory or are read when they are asked for: a map-style data set of PyTorch.
+    """Labelled images that are in memory or are read on demand: a map-style data set of PyTorch.
 
     It can be pickled and is safe to be read in the worker processes of a ``DataLoader``.  Two methods are optional:
     ``read(rows) -> Tensor`` gives many images ``(n, C, H, W)`` at once, for those that have one shape, and
@@ -242,7 +242,7 @@ class Subset:
 
 
 def select(images: Images, rows: Tensor) -> ImageSet | Subset:
-    """Chosen rows of a set: copied if it is in memory, else read when they are asked for."""
+    """Chosen rows of a set: copied if it is in memory, else read on demand."""
     if isinstance(images, ImageSet):
         Subset(images, rows)  # checks the rows
         return ImageSet(images.images[rows], images.labels[rows])

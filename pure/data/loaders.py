@@ -80,7 +80,7 @@ def make_loader(
             this process.
         rank: number of this process, from 0.
         world_size: number of processes.
-        micro_batches: each rank works off its share of a batch in so many parts.
+        micro_batches: number of parts of its share of a batch that a rank computes in turn.
 
     Raises:
         ValueError: an empty set; a batch that ranks and micro-batches do not divide; statistics of another number of

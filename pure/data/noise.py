@@ -70,7 +70,7 @@ def moments(grey: Tensor, scale: float = 1.0, white: float = 255) -> tuple[Tenso
 
     Without clipping they are ``x`` and ``x / s``.  At white ``w`` the count is cut to ``min(P, c)`` with ``c = s w``
     and ``P`` Poisson of mean ``mu = s x``, so that, with ``k`` the last whole number below ``c`` and ``Q`` the
-    probability of at most so many photons,
+    probability of at most that many photons,
 
     ``E[min(P, c)] = mu Q(k - 1) + c (1 - Q(k))`` and ``E[min(P, c)^2] = mu^2 Q(k - 2) + mu Q(k - 1) + c^2 (1 - Q(k))``.
 
@@ -87,7 +87,7 @@ def moments(grey: Tensor, scale: float = 1.0, white: float = 255) -> tuple[Tenso
     last = math.ceil(cut) - 1
 
     def at_most(count: int) -> Tensor:
-        """The probability of at most so many photons."""
+        """The probability of at most ``count`` photons."""
         if count < 0:
             return torch.zeros_like(mu)
         return torch.where(mu > 0, torch.special.gammaincc(torch.tensor(count + 1.0, dtype=mu.dtype), mu), 1.0)

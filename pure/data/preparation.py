@@ -57,7 +57,7 @@ def prepare(
         crop: first the central ``crop x crop`` pixels are cut out of every image.
         size: then the shorter side is brought to ``size`` pixels (bilinear, antialiased) and the central square kept.
             Cropped or resized sets are in memory, and their name ends in the side, as ``-64px``.
-        per_class: of each class at most so many training images are kept, drawn at random; validation and test set
+        per_class: the most training images of each class that are kept, drawn at random; validation and test set
             stay whole.
         per_class_seed: fixes which.
         static_augmentation: each training image once more, drawn once and kept (section 4.1.2), as

@@ -165,7 +165,7 @@ def read_split(path: Path | str) -> SplitFile:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is no written division.
+        ValueError: it is not a written division.
     """
     path = Path(path)
     try:

@@ -208,7 +208,7 @@ def preact_resnet164(num_classes: int = 10, in_channels: int = 3, **options: Any
     """Pre-activation ResNet164 of He et al. (2016b), a baseline of table 6.
 
     It has 1,703,258 parameters, like other public implementations, and agrees with the 1.7 M that He et al. print; the
-    1.76 M of table 6 come out of no variant that we tried (100 classes, biases, shortcut A, BN's buffers).
+    1.76 M of table 6 match no variant that we tried (100 classes, biases, shortcut A, BN's buffers).
     """
     return _preact(
         "preact_resnet164", num_classes, in_channels, PreActBottleneck, **{"blocks": [18, 18, 18], **options}
@@ -221,7 +221,7 @@ def preact_resnet1001(num_classes: int = 10, in_channels: int = 3, **options: An
 
     Built as the authors' published code builds it, it has 10,327,706 parameters, like other public implementations.
     He et al. print 10.2 M, which is its convolutions and linear layer alone (10,178,490); the 10.15 M of table 6
-    come out of no variant that we tried.
+    match no variant that we tried.
     """
     return _preact(
         "preact_resnet1001", num_classes, in_channels, PreActBottleneck, **{"blocks": [111, 111, 111], **options}

@@ -104,7 +104,7 @@ def make_stem(stem: Stem, in_channels: int, planes: int) -> tuple[nn.Conv2d, nn.
     return nn.Conv2d(in_channels, planes, 3, padding=1, bias=False), nn.Identity()
 
 
-# The families.  Options come as keywords, those of the entry function's network overruled by the caller's.
+# The families.  Options come as keywords; the caller's override those of the entry function.
 
 IMAGENET: dict[str, Any] = {"widths": (64, 128, 256, 512), "stem": "imagenet"}
 

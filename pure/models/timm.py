@@ -42,7 +42,7 @@ PREFIX = "pure_networks_"
 
 
 class TimmNetwork(nn.Module):
-    """A network of this package behind timm's interface, with the same parameters under the same names.
+    """A network of this package with timm's interface, and the same parameters under the same names.
 
     Images ``(N, in_chans, H, W)`` to logits ``(N, num_classes)``.  The modules are the network's own; what precedes
     ``avgpool`` is applied one after another.
@@ -121,7 +121,7 @@ class TimmNetwork(nn.Module):
         return x
 
     def _pass(self, name: str, x: Tensor) -> Tensor:
-        """The output of a child, whose activations are computed again in the backward pass if that was asked for."""
+        """The output of a child; with checkpointing on, its activations are computed again in the backward pass."""
         child = self.get_submodule(name)
         if self.grad_checkpointing and self.training and isinstance(child, nn.Sequential) and len(child):
             return checkpoint_seq(child, x)  # type: ignore[no-any-return]
@@ -140,9 +140,9 @@ class TimmNetwork(nn.Module):
 
         Args:
             x: images ``(N, in_chans, H, W)``.
-            indices: which maps, as places in ``feature_info``; a number is so many of the last ones, None all.
+            indices: which maps, as places in ``feature_info``; a number ``n`` means the last ``n``, None all.
             norm: has no effect: there is no last normalisation to apply.
-            stop_early: compute nothing after the last map asked for.
+            stop_early: compute nothing after the last of these maps.
             output_fmt: ``"NCHW"``.
             intermediates_only: give the maps alone.
 
@@ -170,7 +170,7 @@ class TimmNetwork(nn.Module):
     def prune_intermediate_layers(
         self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
     ) -> list[int]:
-        """Drop the stages after the last map asked for, in place, and the classifier.
+        """Drop the stages after the last of these maps, in place, and the classifier.
 
         Args:
             indices: as of :meth:`forward_intermediates`.

@@ -41,12 +41,12 @@ def lowered(dtype: torch.dtype, x: Tensor) -> torch.dtype:
 
 
 def widened(x: Tensor, weight: Tensor, precision: torch.dtype | None) -> Tensor:
-    """``x``, in the dtype of the exponents where a unit has a precision of its own and autocast has lowered ``x``."""
+    """``x``, in the dtype of the exponents if the unit sets a precision and autocast has lowered ``x``."""
     return x if precision is None or x.dtype not in HALF else x.to(weight.dtype)
 
 
 def at_precision(precision: torch.dtype | None, device: str) -> AbstractContextManager[object]:
-    """An autocast to this precision whatever autocast is around; None leaves that one.
+    """An autocast to this precision, whatever the surrounding one is; None leaves that one on.
 
     A device without autocast, as ``meta``, computes in the dtypes that it is given.
     """

@@ -1,11 +1,9 @@
-"""Statistics of batch normalisation, estimated anew for the weights as they are.
+"""Estimate the statistics of batch normalisation again, for the final weights.
 
-Batch normalisation evaluates with running averages over the latest training batches, and those lag behind the weights.
-The outputs of a product unit are the exponential of a sum and so near log-normal: while the weights still move, a
-running variance that is a little too small lets single activations through that the following product units raise to
-powers.  After a short training the loss in evaluation mode can be absurd, or infinite, where the same network with the
-statistics of the batch itself is fine.  The cure changes no weight: one pass over the training images that averages the
-statistics of its batches (Izmailov et al., 2018, do the same after averaging weights).
+Running averages lag: they cover the latest training batches.  A product unit's outputs are nearly log-normal, so while
+weights still move, too small a variance lets single activations through that later units raise to
+powers: after a short training the loss in evaluation mode can be absurd.  One pass over the training images repairs
+that and changes no weight (as Izmailov et al., 2018, do after averaging weights).
 """
 
 from __future__ import annotations
@@ -26,7 +24,7 @@ def reestimate(
 ) -> None:
     """Replace the running statistics of every batch normalisation by averages over one pass, in place.
 
-    A thin layer over :func:`torch.optim.swa_utils.update_bn`.  The average is cumulative: each batch counts alike
+    A thin wrapper of :func:`torch.optim.swa_utils.update_bn`.  The average is cumulative: each batch counts alike
     whatever the layer's ``momentum``, a smaller last one too.  Give the training images, shuffled, in batches as large
     as those of the training: the mean of the variances within batches leaves out what differs between them.
 

@@ -1,4 +1,4 @@
-"""The residual blocks: figure 2 (b) of the paper beside the block of He et al. (2016), and the two shortcuts.
+"""The residual blocks: figure 2 (b) of the paper, the block of He et al. (2016), and the two shortcuts.
 
 The block of the ResNets is torchvision's :class:`~torchvision.models.resnet.BasicBlock`; the product-unit block takes
 the same arguments and names its layers alike, so that one body builds both families.

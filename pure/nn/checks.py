@@ -39,12 +39,12 @@ Size = int | Sequence[int]
 
 
 def integer(value: object) -> int | None:
-    """An integer of Python or NumPy as Python's; None for anything else, a truth value too."""
+    """An integer of Python or NumPy as Python's; None for anything else, booleans included."""
     return int(value) if isinstance(value, numbers.Integral) and not isinstance(value, bool) else None
 
 
 def pair(value: Size) -> tuple[int, int]:
-    """Height and width as Python's integers, of one number, or of a sequence of one or two."""
+    """Height and width as Python's integers, from one number or a sequence of one or two."""
     if isinstance(value, (int, numbers.Integral)):
         return int(value), int(value)
     sizes = [int(size) for size in value]

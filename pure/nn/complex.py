@@ -1,30 +1,7 @@
 r"""A product unit without a threshold: real inputs of either sign, raised to real powers in the complex plane.
 
-A negative number has no real power with a fractional exponent, but it has a complex one.  With the principal branch of
-the logarithm, :math:`\operatorname{Log} x = \log|x| + i\pi\,[x < 0]` for real :math:`x \ne 0`, the product of powers is
-
-.. math:: \prod_i x_i^{w_i} = \exp\Bigl(\sum_i w_i \operatorname{Log} x_i\Bigr) = e^{z}\,e^{i\pi h}, \qquad
-          z = \sum_i w_i \log|x_i|, \quad h = \sum_i w_i\,[x_i < 0],
-
-and the unit is its real part,
-
-.. math:: y = e^{z} \cos(\pi h) .
-
-Durbin and Rumelhart (1989) dropped the imaginary part too.  It leaves alone what is real: positive inputs give the
-paper's unit above its threshold, and whole exponents the ordinary product with its sign :math:`(-1)^h`, so that
-:math:`x^2 y^3` is negative where :math:`y` is.  With fractional exponents, negative inputs turn the product away from
-the real axis, and the unit is its shadow there: the magnitude :math:`e^z` times a factor between -1 and 1.  Scaling all
-inputs by ``c > 0`` scales it by :math:`c^{\sum_i w_i}`.
-
-*At x = 0* the logarithm is minus infinity.  The unit takes the limit in which all zeros among the factors are one
-:math:`\epsilon \to 0^+`: with :math:`e = \sum_i w_i\,[x_i = 0]` it is 0 for :math:`e > 0`, infinite for :math:`e < 0`,
-and a factor of one for :math:`e = 0`, as :math:`0^0 = 1` in Python.  One zero thus decides a whole product, and zeros
-get no gradient; next to zero the gradient :math:`w\,y / x` has no bound, and through several layers such gradients
-multiply until they overflow.  With ``eps > 0``, magnitudes below it count as ``eps``: give it
-where zeros are common, after a ReLU for instance, and in networks.  :func:`pure.create_model` sets it to ``ln 2``,
-where the paper's threshold starts; with 0.1 and with 0.01, PURe20 diverged in its first epoch on the digits.
-
-The sums ``z``, ``h`` and, with ``eps = 0``, ``e`` are three matrix products or convolutions with the same exponents.
+:func:`complex_product_unit` has the formulas and what happens at zero.  The sums ``z``, ``h`` and, with ``eps = 0``,
+``e`` in them are three matrix products or convolutions with the same exponents.
 """
 
 from __future__ import annotations
@@ -48,14 +25,39 @@ __all__ = ["ComplexProductUnit", "ComplexProductUnit2d", "complex_product_unit",
 
 @leaf
 def complex_product_unit(x: Tensor, weight: Tensor, eps: float = 0.0, precision: torch.dtype | None = None) -> Tensor:
-    """Multiply real inputs of either sign, each raised to a real exponent, and take the real part.
+    r"""Multiply real inputs of either sign, each raised to a real exponent, and take the real part.
 
     ``y[..., o] = Re prod_i x[..., i] ** weight[o, i]``, each power on the principal branch.
+
+    A negative number has no real power with a fractional exponent, but it has a complex one.  With the principal branch
+    of the logarithm, :math:`\operatorname{Log} x = \log|x| + i\pi\,[x < 0]` for real :math:`x \ne 0`, the product of
+    powers is
+
+    .. math:: \prod_i x_i^{w_i} = \exp\Bigl(\sum_i w_i \operatorname{Log} x_i\Bigr) = e^{z}\,e^{i\pi h}, \qquad
+              z = \sum_i w_i \log|x_i|, \quad h = \sum_i w_i\,[x_i < 0],
+
+    and the unit is its real part,
+
+    .. math:: y = e^{z} \cos(\pi h) .
+
+    Durbin and Rumelhart (1989) dropped the imaginary part too.  Real products do not change: positive inputs give the
+    paper's unit above its threshold, and whole exponents the ordinary product with its sign :math:`(-1)^h`, so that
+    :math:`x^2 y^3` is negative where :math:`y` is.  With fractional exponents, negative inputs turn the product away
+    from the real axis, and the unit is its projection: the magnitude :math:`e^z` times a factor between -1 and 1.
+    Scaling all inputs by ``c > 0`` scales it by :math:`c^{\sum_i w_i}`.
+
+    *At x = 0* the logarithm is minus infinity.  The unit takes the limit in which all zeros among the factors are one
+    :math:`\epsilon \to 0^+`: with :math:`e = \sum_i w_i\,[x_i = 0]` it is 0 for :math:`e > 0`, infinite for
+    :math:`e < 0`, and a factor of one for :math:`e = 0`, as :math:`0^0 = 1` in Python.  So one zero decides a whole
+    product, and zeros get no gradient; next to zero the gradient :math:`w\,y / x` has no bound, and through several
+    layers such gradients multiply until they overflow.  With ``eps > 0``, magnitudes below it count as ``eps``: set it
+    where zeros are common, after a ReLU for instance, and in networks.  :func:`pure.create_model` sets it to ``ln 2``,
+    where the paper's threshold starts; with 0.1 and with 0.01, PURe20 diverged in its first epoch on the digits.
 
     Args:
         x: inputs, shape ``(..., in_features)``, floating point.
         weight: exponents, shape ``(out_features, in_features)``, dtype of ``x``.
-        eps: magnitudes of the inputs below it count as ``eps``; with 0, zeros are powers of zero as the module says.
+        eps: magnitudes of the inputs below it count as ``eps``; with 0, zeros are powers of zero as above.
         precision: as of :func:`pure.nn.functional.product_unit`.
 
     Returns:
@@ -122,11 +124,11 @@ class ComplexUnit(ProductUnitBase):
 
     @property
     def lower_bound(self) -> Tensor:
-        """``eps``, which smaller magnitudes count as, a scalar."""
+        """``eps``, the value that smaller magnitudes count as, a scalar."""
         return self.weight.new_tensor(self.eps)
 
     def clamped(self, x: Tensor) -> Tensor:
-        """Where magnitudes count as ``eps``: truth values, shape of ``x``."""
+        """Where magnitudes count as ``eps``: booleans, shape of ``x``."""
         return super().clamped(x.abs())
 
     def floor(self, x: Tensor) -> float:
@@ -148,7 +150,7 @@ class ComplexProductUnit(ComplexUnit):
         out_features: number of units.
         bias: False; there is no other.
         eps: magnitudes of the inputs below it count as ``eps``; with 0, an input of zero makes a product zero or
-            infinite, as :mod:`pure.nn.complex` says.
+            infinite, as :func:`complex_product_unit` says.
         init_a: the argument ``a`` of :func:`torch.nn.init.kaiming_uniform_` for the exponents.
         precision: dtype of the sums with the exponents, as of :class:`pure.ProductUnit`; None follows autocast.
         device: where the exponents are made.

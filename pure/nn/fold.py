@@ -1,12 +1,7 @@
-r"""A network for inference alone: every batch normalisation folded into the layer right before it.
+"""A network for inference alone: every batch normalisation folded into the layer right before it.
 
-In evaluation mode BN is :math:`y \mapsto s\,y + t` for each channel, with :math:`s = \gamma / \sqrt{v + \epsilon}` and
-:math:`t = \beta - s\,m`.  After a convolution both go into its weights and a bias.  After a product unit,
-
-.. math:: s\,e^{z} + t = \operatorname{sign}(s)\,e^{z + \log|s|} + t ,
-
-the scale goes into the exponent, as the bias of its convolution; the sign, where not all are positive, and the shift
-remain.
+After a convolution, BN goes into its weights and a bias.  After a product unit, BN's scale goes into the exponent, as
+the bias of its convolution; the sign, where not all are positive, and the shift remain.
 """
 
 from __future__ import annotations
@@ -31,7 +26,12 @@ __all__ = ["FoldedProductUnit2d", "fold"]
 
 
 class FoldedProductUnit2d(ProductUnit2d):
-    """A product unit with the BN behind it: ``sign * exp(z + log_scale) + shift``, for inference.
+    r"""A product unit with the BN after it: ``sign * exp(z + log_scale) + shift``, for inference.
+
+    In evaluation mode BN is :math:`y \mapsto s\,y + t` for each channel, with :math:`s = \gamma / \sqrt{v + \epsilon}`
+    and :math:`t = \beta - s\,m`, so that after a product unit
+
+    .. math:: s\,e^{z} + t = \operatorname{sign}(s)\,e^{z + \log|s|} + t .
 
     Input and output as of :class:`pure.ProductUnit2d`.  The three numbers of each channel are buffers of shape
     ``(out_channels,)``; where all signs are positive ``sign`` is None.
@@ -101,7 +101,7 @@ def folded_product_unit2d(
     if sign is not None:
         y = y * sign[:, None, None]
     shift = shift[:, None, None]
-    return y + shift if torch.is_grad_enabled() else y.add_(shift)  # in place: no map is asked for, none read twice
+    return y + shift if torch.is_grad_enabled() else y.add_(shift)  # in place: no new map
 
 
 def fold(network: nn.Module) -> nn.Module:
@@ -109,7 +109,7 @@ def fold(network: nn.Module) -> nn.Module:
 
     Equal to the network to rounding in evaluation mode, in any memory format, with the names of the modules kept; what
     is folded away is ``nn.Identity``.  Only what a trace of the network proves to be adjacent is folded: a BN whose
-    input is the output of that one layer, which nobody else takes, both called once and without hooks.  What
+    input is the output of that one layer, which nothing else uses, both called once and without hooks.  What
     :mod:`torch.fx` cannot trace is left as it is; so is BN after a stabilised or a complex product unit.
 
     Args:
@@ -142,7 +142,7 @@ class _Tracer(fx.Tracer):
 
 
 def _adjacent(network: nn.Module) -> Iterator[tuple[str, str]]:
-    """Names of the layers and of the BN that alone take what each gives, each called once."""
+    """Names of the layers, and of the BN that is the only user of each one's output, each called once."""
     try:
         graph = _Tracer().trace(network)
     except Exception:  # whatever a forward does with its inputs that a stand-in cannot: then nothing is proven

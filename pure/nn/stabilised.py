@@ -1,26 +1,8 @@
-r"""A product unit that neither dies below its threshold nor overflows above it.
+"""A product unit that neither dies below its threshold nor overflows above it.
 
 The paper's unit ``exp(sum_i w_i * log(max(x_i, tau)))`` has two hard edges.  Below the threshold the gradient of an
 input is zero, and after training most inputs lie there; above it the exponential turns a sum of 15 into 3.3e6 and, in
-single precision, a sum of 89 into infinity.  Each edge is rounded by one setting:
-
-*Smooth positivity.*  With :math:`s = \sigma\tau`, ``smoothness`` :math:`\sigma`,
-
-.. math:: x^+ = \tau + s\,\log\bigl(1 + e^{(x - \tau)/s}\bigr), \qquad
-          \frac{\partial x^+}{\partial x} = \frac{1}{1 + e^{-(x - \tau)/s}} > 0 .
-
-It lies above ``max(x, tau)`` by at most :math:`s \ln 2`, at ``x = tau``, equals it to rounding from some :math:`17 s`
-away in single precision, and tends to it for :math:`\sigma \to 0`.  The width :math:`s` goes with the threshold, so
-that scaling inputs and threshold together by ``c`` still scales the unbounded product by :math:`c^{\sum_i w_i}`.
-
-*Bounded exponent.*  With ``bound`` :math:`B` and :math:`z = \sum_i w_i \log x_i^+`,
-
-.. math:: y = \exp\bigl(B \tanh(z / B)\bigr), \qquad
-          \frac{\partial y}{\partial z} = y\,\bigl(1 - \tanh^2(z / B)\bigr) .
-
-The exponent is the identity near zero, :math:`z - z^3 / (3 B^2)`, and odd, so that a product and its reciprocal are
-bounded alike: :math:`e^{-B} \le y \le e^B`.  The derivative stays below :math:`y` and tends to zero at both ends, so
-that neither direction overflows.
+single precision, a sum of 89 into infinity.  Each edge is rounded by one setting of :func:`stabilised_product_unit`.
 """
 
 from __future__ import annotations
@@ -67,7 +49,26 @@ def stabilised_product_unit(
     bound: float | None = BOUND,
     precision: torch.dtype | None = None,
 ) -> Tensor:
-    """Multiply powers of smoothly positive inputs, within bounds: ``exp(B * tanh(z / B))``, ``z = w . log(x_plus)``.
+    r"""Multiply powers of smoothly positive inputs, within bounds: ``exp(B * tanh(z / B))``, ``z = w . log(x_plus)``.
+
+    *Smooth positivity.*  With :math:`s = \sigma\tau`, ``smoothness`` :math:`\sigma`,
+
+    .. math:: x^+ = \tau + s\,\log\bigl(1 + e^{(x - \tau)/s}\bigr), \qquad
+              \frac{\partial x^+}{\partial x} = \frac{1}{1 + e^{-(x - \tau)/s}} > 0 .
+
+    It lies above ``max(x, tau)`` by at most :math:`s \ln 2`, at ``x = tau``, equals it to rounding from some
+    :math:`17 s` away in single precision, and tends to it for :math:`\sigma \to 0`.  The width :math:`s` grows with the
+    threshold, so that scaling inputs and threshold together by ``c`` still scales the unbounded product by
+    :math:`c^{\sum_i w_i}`.
+
+    *Bounded exponent.*  With ``bound`` :math:`B` and :math:`z = \sum_i w_i \log x_i^+`,
+
+    .. math:: y = \exp\bigl(B \tanh(z / B)\bigr), \qquad
+              \frac{\partial y}{\partial z} = y\,\bigl(1 - \tanh^2(z / B)\bigr) .
+
+    The exponent is the identity near zero, :math:`z - z^3 / (3 B^2)`, and odd, so that a product and its reciprocal are
+    bounded alike: :math:`e^{-B} \le y \le e^B`.  The derivative stays below :math:`y` and tends to zero at both ends,
+    so that neither direction overflows.
 
     Args:
         x: inputs, shape ``(..., in_features)``, floating point.

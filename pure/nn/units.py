@@ -90,7 +90,7 @@ class ProductUnitBase(nn.Module):
         """What smaller inputs, or smaller magnitudes of inputs, count as: a scalar, or one value for each input."""
 
     def clamped(self, x: Tensor) -> Tensor:
-        """Where inputs count as the lower bound: truth values, shape of ``x``."""
+        """Where inputs count as the lower bound: booleans, shape of ``x``."""
         bound = self.lower_bound
         return x <= (bound[:, None, None] if bound.ndim and self.weight.ndim == 4 else bound)
 

@@ -31,7 +31,7 @@ from pure.data.noise import relative_drop
 from pure.recipes import Recipe, get_recipe, list_recipes, sources
 from pure.records import Evaluation, RunRecord
 from pure.report.networks import (
-    architecture_table as architecture_table,  # tables over networks, beside those over records
+    architecture_table as architecture_table,  # tables over networks, not over records
 )
 from pure.report.networks import blocks_table as blocks_table
 from pure.report.networks import costs_table as costs_table
@@ -285,7 +285,7 @@ def times_table(records: Iterable[RunRecord]) -> pd.DataFrame:
 
 
 def runs_table(records: Iterable[RunRecord]) -> pd.DataFrame:
-    """Every run on a row of its own: network, seed, accuracies in percent, loss, seconds, and how it ended otherwise.
+    """Every run on a row of its own: network, seed, accuracies in percent, loss, seconds, and, if it diverged, where.
 
     The validation accuracy is that of the selected epoch.  Formatted text.
     """
@@ -566,7 +566,7 @@ def misclassified_figure(
 
 
 def _wrapped(text: str, width: int) -> str:
-    """Lines of so many letters at most; a number stays beside its unit."""
+    """Lines of at most ``width`` letters; a number stays with its unit."""
     return textwrap.fill(text, width).replace(_FIXED, " ")
 
 
@@ -620,7 +620,7 @@ def _title(run: RunRecord) -> str:
 
 
 def _recipe_title(run: RunRecord) -> str:
-    """The recipe's name, what was set otherwise, and the data where they are not the recipe's own."""
+    """The recipe's name, what was overridden, and the data where they are not the recipe's own."""
     recipe = run.recipe
     known = recipe.name in list_recipes()
     published = get_recipe(recipe.name, run.model.name).data_options if known else {}

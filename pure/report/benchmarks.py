@@ -127,7 +127,7 @@ def cases(records: Iterable[Mapping[str, Any]], **where: Any) -> list[Case]:
 
 
 def value(case: Case, bar: Bar) -> Ratio:
-    """What a case says about a bar."""
+    """What a case says about a limit."""
     if bar.what == "kept":
         kept = case["kept_bytes"]
         share = kept["pure"] / kept["resnet"]
@@ -139,7 +139,7 @@ def value(case: Case, bar: Bar) -> Ratio:
 
 
 def bars_table(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Every bar beside every case that it is about; a bar without any is named as not measured."""
+    """Every limit with each case that it is about; one without any case is named as not measured."""
     rows = []
     for bar in BARS:
         measured: list[Case | None] = [*cases(records, **bar.where)]
@@ -235,7 +235,7 @@ def floor_table(record: Mapping[str, Any]) -> pd.DataFrame:
 def ratios_figure(record: Mapping[str, Any], mode: str = "training") -> Figure:
     """The quotient PURe / ResNet of each case: every round a dot, the median a line, its quartiles a bar.
 
-    Below that of a case whose inference was timed with BN folded too, the quotient of the two folded networks.
+    Where inference was timed with BN folded too, the quotient of the folded networks stands below.
 
     Args:
         record: of one machine.

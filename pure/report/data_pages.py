@@ -1,7 +1,7 @@
 """What the pages about data sets show.
 
 Contact sheets by class, the balance of the classes, images side by side, how a set is divided, its noise against
-theory, and, where its files are not at hand, a notice that says how to get them.
+theory, and, where its files are missing, a notice that says how to get them.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def description(name: str) -> pd.DataFrame:
         "Name": f"`{known.name}`",
         "Content": known.content,
         "Classes": "as the files have them" if known.classes is None else f"{known.classes:,}",
-        "Images": "as many as asked for" if known.images is None else f"{known.images:,}",
+        "Images": "any number, by an option" if known.images is None else f"{known.images:,}",
         "Size": f"{known.size / 1e6:,.0f} MB, packed" if known.size else "no file to get",
         "Licence": known.licence,
         "Source": f"[{urlsplit(known.homepage).hostname}]({known.homepage})",
@@ -71,7 +71,7 @@ def description(name: str) -> pd.DataFrame:
 
 
 def notice(name: str, instead: str) -> str:
-    """HTML that says that the files of a data set are not at hand, what is shown instead, and how to get them."""
+    """HTML that says that the files of a data set are missing, what is shown instead, and how to get them."""
     known = describe(name)
     command = f"python -m pure.data {name} --data DIR --download"
     how = (
@@ -89,7 +89,7 @@ def notice(name: str, instead: str) -> str:
 def photographs() -> ImageSet:
     """The two photographs that come with scikit-learn, a temple and a dahlia: ``(2, 3, 427, 640)``, uint8.
 
-    They stand in for photographs that are not at hand; both under CC BY 2.0, see
+    They stand in for photographs that are missing here; both under CC BY 2.0, see
     ``sklearn.datasets.load_sample_images``.
     """
     images = np.stack(load_sample_images().images)
@@ -203,7 +203,7 @@ def grey_levels(
 
 
 def noise_figure(levels: pd.DataFrame) -> Figure:
-    """Mean and variance of the noise over the grey level, beside theory.
+    """Mean and variance of the noise over the grey level, against theory.
 
     Args:
         levels: from :func:`grey_levels`.

@@ -1,9 +1,9 @@
 """What the networks are, worked out from live modules: layers, stages, parameters, arithmetic, activation memory.
 
-Nothing here is typed from the paper.  A network is copied without its data to PyTorch's meta device, where a forward
-pass runs the code and computes no number, and watched: a description cannot differ from what is trained, and ResNet152
-takes no longer than ResNet18 to hold.  The tables are formatted text, printed by :func:`pure.report.markdown`; those
-that stand beside the paper's take its figures from ``results/paper.yaml``.
+Nothing here is typed from the paper.  A network is copied without its data to PyTorch's meta device and observed in a
+forward pass that computes no numbers: a description cannot differ from what is trained, and ResNet152 takes no longer
+than ResNet18.  Tables are formatted text for :func:`pure.report.markdown`; the paper's figures in them come from
+``results/paper.yaml``.
 """
 
 from __future__ import annotations
@@ -259,7 +259,7 @@ def paper_numbers(path: Path | str) -> dict[str, Any]:
 
 
 def blocks_table(paper: Mapping[str, Any]) -> pd.DataFrame:
-    """Blocks in each stage, counted in the networks, beside those that table 5 prints."""
+    """Blocks in each stage, counted in the networks, next to those that table 5 prints."""
     rows = []
     for name, printed in paper["table5"].items():
         built = [len(stage) for stage in stages(_build(name)).values()]
@@ -275,7 +275,7 @@ def blocks_table(paper: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def parameters_table(paper: Mapping[str, Any], tables: Iterable[str] = ("table2", "table4", "table6")) -> pd.DataFrame:
-    """Parameters of every network, counted, beside the millions that the paper prints.
+    """Parameters of every network, counted, next to the millions that the paper prints.
 
     One row for each network of a table; a count for each shortcut that the network can be built with.  The last column
     says with which of them the count, rounded to the printed digits, is the printed one.

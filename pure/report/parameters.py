@@ -28,7 +28,7 @@ def check_parameters(namespace: MutableMapping[str, Any], **expected: type) -> d
     types are checked.
 
     Args:
-        namespace: the notebook's ``globals()``.  Whatever stands there beside modules, functions, classes and IPython's
+        namespace: the notebook's ``globals()``.  What it holds besides modules, functions, classes and IPython's
             own names was set by the ``parameters`` cell or by papermill.  A mark is left there.
         **expected: name and type of each parameter.  An int is accepted for a float.
 

@@ -228,8 +228,8 @@ def seeds_table(files: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
 def candidates(found: Iterable[Result]) -> Iterator[tuple[str, Pair, list[Result]]]:
     """Each study's lowered pairs, with all results that such a default would bring about.
 
-    Networks that are compared must be trained in the same precision: beside a pair stand, of networks without units,
-    those in the pair's precision of the network.
+    Networks that are compared must be trained in the same precision: a pair is listed together with the networks
+    without units in the pair's precision of the network.
     """
     lowered = [result for result in found if result.pair != REFERENCE]
     for study in dict.fromkeys(result.study for result in lowered):
@@ -261,8 +261,8 @@ def decision_table(found: Iterable[Result]) -> pd.DataFrame:
 def decision(found: Sequence[Result], recipe: str) -> Pair:
     """The pair that a recipe should have by default.
 
-    One that convinces in every network of every study of the recipe; among several, that whose slowest network gains
-    the most time; float32 if there is none.
+    One that is convincing for every network in every study of the recipe; of several, the one whose slowest network
+    gains the most time; float32 if no pair is.
     """
     ours = [result for result in found if result.recipe == recipe]
     studies = {result.study for result in ours}

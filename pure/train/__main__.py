@@ -87,7 +87,7 @@ def _dry_run(options: argparse.Namespace) -> str:
 
 
 def _given(options: argparse.Namespace) -> dict[str, Any]:
-    """What both take.  Names of recipes and fields are looked up here, which takes no PyTorch."""
+    """What both functions take.  Names of recipes and fields are checked here, which needs no PyTorch."""
     epochs = [] if options.epochs is None else [f"epochs={options.epochs}"]
     given: dict[str, Any] = {
         "recipe": options.recipe,
@@ -139,7 +139,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0, help="fixes initialisation, order and augmentation")
     parser.add_argument("--data", type=Path, metavar="DIR", help="folder of the data sets")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for record and weights")
-    parser.add_argument("--epochs", type=int, help="train shorter or longer; the milestones move along")
+    parser.add_argument("--epochs", type=int, help="train shorter or longer; the milestones move in proportion")
     several: dict[str, Any] = {"action": "append", "default": [], "metavar": "NAME=VALUE"}
     parser.add_argument("--set", **several, help="override a recipe's field")
     parser.add_argument("--data-option", **several, help="an option of the data set, as split_seed=1")
@@ -155,7 +155,7 @@ def _parser() -> argparse.ArgumentParser:
         "replace: go on with an unfinished one, train again in place of a finished one; restart: start from the "
         "beginning",
     )
-    parser.add_argument("--max-seconds", type=float, metavar="T", help="save and stop after so many seconds")
+    parser.add_argument("--max-seconds", type=float, metavar="T", help="save and stop after this many seconds")
     parser.add_argument("--tensorboard", action="store_true", help="write figures for TensorBoard to DIR/tensorboard")
     parser.add_argument("--dry-run", action="store_true", help="print plan, memory and time, and train nothing")
     for flag in _FORMER:
@@ -168,7 +168,7 @@ class _Former(argparse.Action):
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         flag = self.option_strings[0]
-        parser.error(f"{flag} is no more; give {_FORMER[flag]}")
+        parser.error(f"{flag} no longer exists; give {_FORMER[flag]}")
 
 
 def _parse_settings(flag: str, texts: Sequence[str]) -> dict[str, Any]:

@@ -36,11 +36,11 @@ _DIGITS = 64  # of a SHA-256
 
 
 class CheckpointError(ValueError):
-    """A file is no checkpoint that can be gone on from; the message says why."""
+    """A file is not a checkpoint that a run can go on from; the message says why."""
 
 
 class ForeignCheckpointError(CheckpointError):
-    """A checkpoint is sound, but of another run."""
+    """A checkpoint is sound, but belongs to another run."""
 
 
 def encode(content: Mapping[str, Any]) -> bytes:
@@ -63,8 +63,8 @@ def decode(file: bytes) -> dict[str, Any]:
         raise CheckpointError(f"is of the format {_OLD.decode().strip()!r}; this package reads {_FORMAT!r}")
     if hashlib.sha256(memoryview(file)[:-_DIGITS]).hexdigest().encode() != file[-_DIGITS:]:
         if not file.startswith(b"PK") or file[-22:-18] == b"PK\5\6":  # no archive, or a whole one without our comment
-            raise CheckpointError("is no checkpoint of this package")
-        raise CheckpointError("was cut off or has changed: its checksum is another")
+            raise CheckpointError("is not a checkpoint of this package")
+        raise CheckpointError("was cut off or has changed: its checksum differs")
     try:
         content = dict(torch.load(io.BytesIO(file), map_location="cpu", weights_only=True))
     except pickle.UnpicklingError:

@@ -1,4 +1,4 @@
-"""Bitwise repeatability: what it takes beside a seed, what it costs, and where it ends.
+"""Bitwise repeatability: what it takes besides a seed, what it costs, and where it ends.
 
 One seed fixes initialisation, order, augmentation and noise.  What is left is the order in which numbers are added up.
 On a CPU a training repeats bit for bit with the same versions, the same kind of processor and the same number of
@@ -30,8 +30,7 @@ def deterministic(wanted: bool = True) -> Iterator[None]:
 
     cuBLAS reads ``CUBLAS_WORKSPACE_CONFIG`` when it is first used: where a process has used CUDA before, set the
     variable to ``:4096:8`` in the shell.  An operation without a deterministic version raises a RuntimeError that names
-    it; among PyTorch's list of those there is none that the networks of this package need, but that was not tried on a
-    GPU.
+    it.  The networks of this package need none of those on PyTorch's list, but that was not tried on a GPU.
 
     Args:
         wanted: False changes nothing.

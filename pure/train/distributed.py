@@ -121,7 +121,7 @@ class Group:
                         buffer.copy_(self.sum(buffer) / self.world_size)
 
     def sum(self, tensor: Tensor) -> Tensor:
-        """Sum over the ranks, elementwise, the same on all: float64, on the group's device, in a tensor of its own."""
+        """Sum over the ranks, elementwise, the same on all: float64, on the group's device, in a new tensor."""
         total = tensor.detach().to(self.device, torch.float64, copy=True)
         if self.world_size > 1:
             distributed.all_reduce(total)

@@ -43,7 +43,7 @@ def overview(engine: Engine, title: str, model: str, overrides: Sequence[str]) -
         engine: at its beginning.
         title: recipe, network and seed.
         model: the network's name.
-        overrides: fields of the recipe that are set otherwise than published.
+        overrides: fields of the recipe that differ from the published ones.
     """
     recipe = engine.recipe
     kept = kept_bytes(engine)  # before the steps, which on CUDA fill the memory that is reported
@@ -123,7 +123,7 @@ def _recipe_lines(recipe: Recipe, model: str, overrides: Sequence[str]) -> list[
     for field in Recipe.model_fields:
         if field in ("name", "family"):
             continue
-        source = "set otherwise than published" if field in overrides else known.get(field, "the default")
+        source = "overridden, not as published" if field in overrides else known.get(field, "the default")
         lines.append(f"{field:16} {getattr(recipe, field)!s:24} {source}")
     return lines
 

@@ -38,7 +38,7 @@ from pure.train.schedule import learning_rate, requires_validation, selected_epo
 __all__ = ["Diverged", "Engine", "parameter_groups", "require_validation"]
 
 OBSERVED_IMAGES = 64
-"""Training images whose way through the product units is looked at after each epoch, at most."""
+"""The most training images on which the product units are observed after each epoch."""
 
 REESTIMATION_BATCHES = 100
 """Training batches over which statistics of batch normalisation are estimated again, at most: their average then varies
@@ -49,7 +49,7 @@ Parts = list[tuple[Tensor, Tensor]]
 
 
 class Diverged(Exception):
-    """The training left the finite numbers.
+    """The training is no longer finite.
 
     Attributes:
         divergence: where and why.
@@ -65,7 +65,7 @@ class Engine:
 
     Args:
         network: on the group's device; trained in place.
-        splits: the data set, of which the training and the validation set are looked at.
+        splits: the data set, of which only the training and the validation set are used.
         recipe: what to do.
         execution: how to do it; ``auto`` is decided here.
         seed: fixes order and augmentation.
@@ -127,7 +127,7 @@ class Engine:
             for parameter in network.parameters():
                 self.optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
         self.scaler = speed.grad_scaler(recipe, group.device)
-        # None without: a method of its own would keep the engine, and the loader's workers, until garbage is collected.
+        # None if unused: a bound method would keep the engine, and the loader's workers, until garbage is collected.
         self.graphed = speed.graphed(self._part, self.model, group.device) if execution.cuda_graphs else None
         self.momenta = [(m, m.momentum) for m in network.modules() if isinstance(m, _BatchNorm) and m.momentum]
         self.epochs: list[Epoch] = []
@@ -363,7 +363,7 @@ class Engine:
         return found.score, again
 
     def measure(self, network: nn.Module, images: Images, protocol: str) -> Evaluation:
-        """What a network's answers are worth, over all ranks and images, in the recipe's precision."""
+        """Loss and accuracy of a network over all ranks and images, in the recipe's precision."""
         rank, ranks = self.group.rank, self.group.world_size
         with speed.tf32(self.recipe, self.group.device), speed.autocast(self.recipe, self.group.device):
             scores = evaluate(
@@ -408,7 +408,7 @@ class Engine:
             raise Diverged(self._divergence(known.step.number, self._first_nonfinite(known.step.parts)))
 
     def _require_finite_weights(self) -> None:
-        """A last update can leave the finite numbers without a step after it that would tell."""
+        """The last update can give weights that are not finite, with no later step to notice."""
         for name, parameter in self.network.named_parameters():
             if not parameter.isfinite().all():
                 layer, _, weight = name.rpartition(".")
@@ -507,7 +507,7 @@ def require_validation(splits: Splits, recipe: Recipe) -> None:
     if splits.validation is None and needing:
         raise ValueError(
             f"recipe {recipe.name!r} needs a validation set for {' and '.join(needing)}, and {splits.name!r} as it was "
-            "loaded has none; hold images out by an option of the data set, or set these fields otherwise"
+            "loaded has none; hold images out by an option of the data set, or change these fields"
         )
 
 

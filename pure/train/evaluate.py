@@ -1,4 +1,4 @@
-"""What a network answers to test images, shown as :mod:`pure.data.protocols` names it, and what that is worth."""
+"""The scores of a network on test images, shown by a protocol of :mod:`pure.data.protocols`, and their accuracy."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def evaluate(
 
 
 def predict(network: nn.Module, splits: Splits, subset: Images, protocol: str = "whole") -> Tensor:
-    """What a network in evaluation mode says of images, on the network's device.
+    """The predictions of a network in evaluation mode, computed on its device.
 
     Args:
         network: maps normalised images ``(N, C, H, W)`` to logits.
@@ -288,7 +288,7 @@ def _fully_convolutional(network: nn.Module, sizes: Sequence[int], mean: Tensor)
 
 
 _IGNORED = -1
-"""A label that counts nowhere."""
+"""A label that is never counted."""
 
 
 _LARGEST_CONFUSION = 100

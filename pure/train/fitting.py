@@ -60,11 +60,11 @@ def fit(
     """Train a network by a recipe, validate it after each epoch, test it once, and leave a record.
 
     SGD with momentum on the cross-entropy (section 4), with the recipe's schedule.  On a CPU with the same versions
-    and number of threads, the same seed gives the same record but for the times.  A training that leaves the finite
-    numbers ends there, and its record says when, where and why.
+    and number of threads, the same seed gives the same record but for the times.  A training whose loss,
+    gradient or weights stop being finite ends there, and its record says when, where and why.
 
     With ``out``, each epoch ends with a checkpoint.  SIGTERM, SIGUSR1, SIGHUP, Ctrl-C and ``max_seconds`` write one
-    after the batch at hand and stop; in one process, the signals also break off a validation or the test, which is then
+    after the current batch and stop; in one process, the signals also break off a validation or the test, which is then
     made again.  A checkpoint that cannot be written, on a full disk say, does not stop the training: the one before
     stays, and a message is logged.
 
@@ -76,9 +76,9 @@ def fit(
         seed: fixes order and augmentation, and the initialisation of a network that is given by its name.
         data: folder of the data sets, as :func:`pure.data.load` takes it; or the divided data set itself.
         out: folder for the record, the weights that were tested and, meanwhile, the checkpoints; None writes nothing.
-        overrides: fields of :class:`pure.recipes.Recipe` to be set otherwise; the record names those that differ.
-        data_options: options of the data set to be set otherwise: the same as the override of that name.
-        model_options: options of :func:`pure.create_model` beside the numbers of classes and channels.
+        overrides: fields of :class:`pure.recipes.Recipe` to override; the record names those that differ.
+        data_options: options of the data set to override: the same as the override of that name.
+        model_options: options of :func:`pure.create_model` besides the numbers of classes and channels.
         execution: fields of :class:`pure.execution.Execution`: how to train, not what.
         device: where to train; by default a GPU if there is one.
         deterministic: restrict operations to those that repeat bit for bit, see :mod:`pure.train.determinism`.
@@ -86,7 +86,7 @@ def fit(
             and returns the record of a finished one; ``"replace"`` trains again in place of a finished one, and goes on
             with an unfinished one if it is the same on the same machine and versions; ``"restart"`` starts from the
             beginning whatever is there.  All but the first start where there is nothing.
-        max_seconds: stop after so many seconds, after a batch.
+        max_seconds: stop after this many seconds, at the end of a batch.
         progress: whether to show a bar; by default only on a terminal.
         tensorboard: write the epochs' figures for TensorBoard to ``tensorboard`` below ``out``.
 
@@ -142,7 +142,7 @@ def _training(
     seed: int,
     deterministic: bool,
 ) -> Training:
-    """What is asked for, as far as it decides what comes out."""
+    """The part of the arguments that decides the result."""
     options = dict(model_options or {})
     name = model if isinstance(model, str) else type(model).__name__
     family = name
@@ -212,7 +212,7 @@ def load_run(
         raise ValueError(f"{path} holds other weights than the record tested; repeat the run")
     splits = _splits(data, record.recipe)
     if splits.fingerprint != record.data.fingerprint:
-        raise ValueError(f"data set {splits.name!r} is divided otherwise here than when {folder} was written")
+        raise ValueError(f"data set {splits.name!r} is divided differently here than when {folder} was written")
     network = create(record.model.name, splits, record.model.options) if model is None else model
     network.load_state_dict(read_weights(path, content))
     return record, network.eval(), splits

@@ -49,7 +49,7 @@ class StopRequest:
     """
 
     def __init__(self, max_seconds: float | None = None) -> None:
-        if max_seconds is not None and not max_seconds >= 0:  # so written that a NaN is refused
+        if max_seconds is not None and not max_seconds >= 0:  # written so that a NaN is refused
             raise ValueError(f"max_seconds must be 0 or more, got {max_seconds}; leave it out to train to the end")
         self._max_seconds = max_seconds
         self._until = None if max_seconds is None else time.monotonic() + max_seconds

@@ -1,7 +1,7 @@
-"""What goes on inside a training network: the state of its product units, and where it first left the finite numbers.
+"""What goes on inside a training network: the state of its product units, and where it first stopped being finite.
 
 Looking changes nothing: weights, gradients, running statistics, each module's mode and the random numbers are as found
-afterwards.  Networks wrapped in DDP or compiled are looked at from within, uncompiled.
+afterwards.  Of a network in DDP, or compiled, the bare modules are observed, uncompiled.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from pure.records import Unit
 __all__ = ["ABSURD", "NonFinite", "first_nonfinite", "gradient_norm", "inner", "is_absurd", "observe_units"]
 
 ABSURD = 10.0
-"""A loss above so many times ``ln classes``, which guessing gives, is absurd: no sensible prediction is that sure of so
-many wrong classes.  On the digits it is 23 nats; a network without training loses about 2.4, overfitted ones up to 5 on
-the images that they get wrong, and lagging statistics of batch normalisation were seen to give up to 1e28."""
+"""A loss above this many times ``ln classes``, the loss of guessing, is absurd: no sensible prediction is that sure of
+so many wrong classes.  On the digits it is 23 nats; a network without training loses about 2.4, overfitted ones up to 5
+on the images that they get wrong, and lagging statistics of batch normalisation were seen to give up to 1e28."""
 
 _SCALE = 2.0**20
 """Leaves room for exponents up to 7e8, and their last digits within 1e-9."""
@@ -42,7 +42,7 @@ def is_absurd(loss: float, classes: int) -> bool:
         loss: mean cross-entropy (nats).
         classes: their number.
     """
-    return not loss <= ABSURD * math.log(max(classes, 2))  # so written that a NaN is absurd
+    return not loss <= ABSURD * math.log(max(classes, 2))  # written so that a NaN is absurd
 
 
 def gradient_norm(network: nn.Module) -> Tensor:
@@ -97,7 +97,7 @@ def observe_units(network: nn.Module, images: Tensor) -> dict[str, Unit]:
 
 
 class NonFinite(NamedTuple):
-    """Where a step left the finite numbers; what :class:`pure.records.Divergence` says of it."""
+    """Where a step stopped being finite; what :class:`pure.records.Divergence` says of it."""
 
     quantity: Literal["loss", "gradient", "weights"]
     layer: str | None
@@ -112,7 +112,7 @@ def first_nonfinite(network: nn.Module, images: Tensor, labels: Tensor, forward:
     """Repeat a step in training mode, on the weights that it began with, and find where it stops being finite.
 
     Args:
-        network: before the optimizer's step; each layer is looked at as it is called.
+        network: before the optimizer's step; each layer is observed when it is called.
         images: normalised, as they were trained on, shape ``(N, C, H, W)``.
         labels: shape ``(N,)``.
         forward: the step's own way to the loss, called with the bare network, images and labels.
@@ -156,7 +156,7 @@ def first_nonfinite(network: nn.Module, images: Tensor, labels: Tensor, forward:
         if output.requires_grad:
             output.register_hook(partial(watch, name, "output"))
 
-    # Layers are what has no parts of its own; a network that is a single layer is one too.
+    # Layers are modules without parts; a network that is a single layer is one too.
     leaves = {name: module for name, module in network.named_modules() if not list(module.children())}
     hooks = [module.register_forward_pre_hook(partial(enter, name)) for name, module in leaves.items()]
     hooks += [module.register_forward_hook(partial(leave, name)) for name, module in leaves.items()]

@@ -136,10 +136,10 @@ def require_folder(folder: Path, if_exists: IfExists) -> None:
 
 
 def finished(folder: Path, training: Training) -> RunRecord | None:
-    """The record of a finished run, if it is the one that is asked for.
+    """The record of a finished run, if it is the requested one.
 
     Returns:
-        None where there is none, or where a run that began later was stopped beside it: that one goes on.
+        None where there is none, or where a later run was stopped in the same folder: that one goes on.
 
     Raises:
         ValueError: the record is of another run, is damaged, or its weights are gone.
@@ -393,7 +393,7 @@ class Run:
         )
 
     def _tell(self, epoch: Epoch, bar: tqdm[Any]) -> None:
-        """How an epoch went: beside the bar, or where there is none in a line of the log."""
+        """Say how an epoch went: next to the bar or, without a bar, in a line of the log."""
         number = len(self.engine.epochs)
         bar.set_postfix(_postfix(epoch, number))
         if bar.disable and self.group.is_main:
@@ -435,7 +435,7 @@ class Run:
             weights_sha256=hashlib.sha256(weights).hexdigest(),
         )
         if self.folder is not None and self.checkpoints is not None and self.group.is_main:
-            (self.folder / RECORD_NAME).unlink(missing_ok=True)  # an old record never stands beside new weights
+            (self.folder / RECORD_NAME).unlink(missing_ok=True)  # an old record never lies next to new weights
             (self.folder / _OLD_WEIGHTS_NAME).unlink(missing_ok=True)
             write_atomically(self.folder / WEIGHTS_NAME, weights)
             record.write(self.folder / RECORD_NAME)  # its existence says that the run is finished

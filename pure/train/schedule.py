@@ -1,6 +1,6 @@
 """The learning rate of each epoch, and the epoch whose weights are tested: both follow from the epochs before.
 
-As functions of what was measured they have no state of their own: a checkpoint holds the epochs, and that is all.
+They are functions of what was measured and have no state: a checkpoint only has to hold the epochs.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def _warmed_up(recipe: Recipe, epochs: Sequence[Epoch]) -> int | None:
 
 
 def _plateaus(losses: Iterable[float], patience: int) -> int:
-    """How often the loss has not improved over so many consecutive epochs."""
+    """How often the loss has not improved over ``patience`` consecutive epochs."""
     lowest, waited, drops = math.inf, 0, 0
     for loss in losses:
         if loss < lowest:  # never true of a NaN

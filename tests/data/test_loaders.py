@@ -45,7 +45,7 @@ class Lazy:
 
 
 class Files:
-    """Image files, read by Pillow when they are asked for."""
+    """Image files, read by Pillow on demand."""
 
     digest = "files"
     shape = None

@@ -1,4 +1,4 @@
-"""What the pages about data sets share: their folder, what is documented, the noise beside theory, the notice."""
+"""What the pages about data sets share: their folder, what is documented, the noise against theory, the notice."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ def test_many_blocks_stand_side_by_side() -> None:
 
 
 def test_the_shortcut_leaves_where_the_paths_part() -> None:
-    """A pre-activation block whose shortcut begins behind the first BN and ReLU."""
+    """A pre-activation block whose shortcut begins after the first BN and ReLU."""
     block = PreActBottleneck(64, 16, 1, nn.Conv2d(64, 64, 1))
     figure = diagrams.block_figure({"": block})
     height = {text.get_text().replace(TIMES, "x"): text.get_position()[1] for text in figure.axes[0].texts}

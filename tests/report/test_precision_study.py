@@ -126,7 +126,7 @@ def test_a_pair_that_gains_for_both_families_is_the_default_and_the_fastest_of_s
     found = precision_study.results({"gpu": of_a_gpu()})
     assert precision_study.decision(found, "digits") == ("bfloat16", "bfloat16")
     table = precision_study.decision_table(found)
-    # bfloat16 with the units in float32 was asked of the ResNet alone, and so of no PURe
+    # bfloat16 with the units in float32 was measured for the ResNet alone, not for a PURe
     assert table[["Network", "Units", "Taken"]].to_numpy().tolist() == [
         ["bfloat16", "bfloat16", "yes"],
         ["tf32", "tf32", "yes"],

@@ -90,7 +90,7 @@ def test_a_truncated_checkpoint_is_refused_and_the_one_before_used(kept: int, tm
     assert number_in(found) == 1
     (message,) = refused
     assert message.startswith(f"{latest} ")
-    assert "is no checkpoint of this package" in message or "was cut off or has changed" in message
+    assert "is not a checkpoint of this package" in message or "was cut off or has changed" in message
 
 
 def test_one_changed_byte_is_noticed(tmp_path: Path) -> None:
@@ -100,14 +100,14 @@ def test_one_changed_byte_is_noticed(tmp_path: Path) -> None:
     (tmp_path / LATEST).write_bytes(content)
     found, refused = checkpoints.latest()
     assert number_in(found) == 1
-    assert refused == [f"{tmp_path / LATEST} was cut off or has changed: its checksum is another"]
+    assert refused == [f"{tmp_path / LATEST} was cut off or has changed: its checksum differs"]
 
 
 def test_files_of_others_are_refused(tmp_path: Path) -> None:
     buffer = io.BytesIO()
     torch.save({"epoch": 3}, buffer)
     for content in (buffer.getvalue(), b"", b"hello\nworld\n", b"\x00" * 500):
-        with pytest.raises(CheckpointError, match="is no checkpoint of this package"):
+        with pytest.raises(CheckpointError, match="is not a checkpoint of this package"):
             decode(content)
     older = b"pure checkpoint, version 1\n" + 200 * b"."
     with pytest.raises(CheckpointError, match=r"'pure checkpoint, version 1'; this package reads '.*version 2'"):
@@ -173,7 +173,7 @@ def test_killed_at_any_renaming_a_sound_checkpoint_stays(
     def dies(source: Any, target: Any) -> None:
         calls.append(target)
         if len(calls) == call:
-            raise KeyboardInterrupt  # no handler of errors tidies up behind it
+            raise KeyboardInterrupt  # no error handler tidies up after it
         replace(source, target)
 
     monkeypatch.setattr(os, "replace", dies)

@@ -56,7 +56,7 @@ def test_steps_and_sizes(text: str) -> None:
 
 def test_every_field_of_the_recipe_with_its_source(text: str) -> None:
     assert line(text, "^  lr ") == f"  {'lr':16} {'0.01':24} section 4.3.2"
-    assert line(text, "^  momentum ") == f"  {'momentum':16} {'0.5':24} set otherwise than published"
+    assert line(text, "^  momentum ") == f"  {'momentum':16} {'0.5':24} overridden, not as published"
     assert line(text, "^  clip_norm ").endswith("the default")
     fields = set(type(get_recipe("digits", "pure")).model_fields) - {"name", "family"}
     assert {found for found in fields if re.search(rf"^  {found} ", text, re.MULTILINE)} == fields

@@ -1,4 +1,4 @@
-"""The training step by step: written out by hand, in parts, cut, and where it leaves the finite numbers."""
+"""The training step by step: written out by hand, in parts, cut, and where it stops being finite."""
 
 from __future__ import annotations
 
@@ -188,7 +188,7 @@ def test_a_network_without_theta_can_be_exempted_too() -> None:
     run(resnet8(10, 1), epochs=1, batch_size=539, decay_theta=False)
 
 
-# What is measured behind an epoch
+# What is measured after an epoch
 
 
 def test_units_are_those_of_the_network_at_the_end_of_the_epoch() -> None:

@@ -408,7 +408,7 @@ def _rank(rank: int, folder: str) -> None:
     torch.distributed.destroy_process_group()
 
 
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")  # forked, since to import all anew takes 20 s
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")  # forked, since importing all again takes 20 s
 def test_two_ranks_measure_as_one_process(tmp_path: Path) -> None:
     torch.multiprocessing.start_processes(_rank, (str(tmp_path),), nprocs=2, start_method="fork")
     first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=False) for rank in range(2))

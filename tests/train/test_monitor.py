@@ -154,7 +154,7 @@ def same(first: Any, second: Any) -> bool:
 @pytest.mark.parametrize("look", ["observe", "repeat"])
 def test_looking_changes_nothing(look: str) -> None:
     net = nn.Sequential(network(), nn.Dropout(0.5))  # which draws
-    net[0].bn1.eval()  # a mode of its own
+    net[0].bn1.eval()  # its own mode
     net(images()).sum().backward()
     before = everything(net)
     x = images()
@@ -240,7 +240,7 @@ class Power(nn.Module):
 def test_the_layer_whose_backward_is_not_finite_is_found(inplace: bool) -> None:
     net = nn.Sequential(nn.Linear(2, 2, bias=False), nn.ReLU(inplace), Power(), nn.Linear(2, 2), nn.ReLU(inplace))
     with torch.no_grad():
-        net[0].weight.copy_(torch.tensor([[-1.0, 0.0], [0.0, 1.0]]))  # the first unit is at zero behind the ReLU
+        net[0].weight.copy_(torch.tensor([[-1.0, 0.0], [0.0, 1.0]]))  # the first unit is at zero after the ReLU
     found = first_nonfinite(net, torch.tensor([[1.0, 2.0]]), torch.tensor([1]))
     assert (found.quantity, found.layer) == ("gradient", "2")
     assert found.reason.startswith("gradient of its input: of 2 values 1 infinite, the others from ")

@@ -48,7 +48,7 @@ def undisturbed(small_networks: None) -> RunRecord:
 
 @pytest.fixture
 def stop_behind(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Have a run told to stop, by SIGTERM, when it has taken so many steps in its process."""
+    """Have a run told to stop, by SIGTERM, when it has taken this many steps in its process."""
 
     def set_up(steps: int) -> None:
         step, taken = Engine.step, iter(range(1, 10_000))
@@ -84,7 +84,7 @@ def test_killed_at_any_moment_a_run_goes_on_to_the_same_record(tmp_path: Path) -
         assert run["finished"], run
         assert run["same"], run
         assert run["files"] == [RECORD_NAME, WEIGHTS_NAME], run
-    # The test did what it says: runs were killed, before, between and behind checkpoints.
+    # The test did what it says: runs were killed, before, between and after checkpoints.
     assert all(run["status"] == -signal.SIGKILL for run in renamings)
     assert sum(run["status"] == -signal.SIGKILL for run in moments) >= 15
     assert sum(run["interruptions"] for run in moments) >= 5
@@ -102,7 +102,7 @@ def test_stopped_behind_any_batch_a_run_goes_on_to_the_same_record(
     with pytest.raises(Stopped) as stopped:
         fit_in(tmp_path)
     told = {
-        1: "in epoch 1 of 3, after batch 2/4",  # the batch at hand when it was told is taken to its end
+        1: "in epoch 1 of 3, after batch 2/4",  # the current batch is finished first
         3: "in epoch 1 of 3, after batch 4/4",
         4: "in epoch 1 of 3, after batch 4/4",
         6: "in epoch 2 of 3, after batch 3/4",
@@ -301,7 +301,7 @@ def test_a_truncated_checkpoint_is_told_and_the_one_before_used(
     record = fit_in(tmp_path, if_exists="resume")
     assert record.outcome() == undisturbed.outcome()
     assert [message.getMessage() for message in caplog.records] == [
-        f"digits pure4 seed 1: {latest} was cut off or has changed: its checksum is another"
+        f"digits pure4 seed 1: {latest} was cut off or has changed: its checksum differs"
     ]
 
 

@@ -30,7 +30,7 @@ def epochs(losses: Sequence[float | None], accuracies: Sequence[float] | None = 
 
 
 def rates(recipe: Recipe, done: list[Epoch]) -> list[float]:
-    """Of the first epoch, the second, ... and the one behind all that are done."""
+    """Of the first epoch, the second, ... and the one after all that are done."""
     return [learning_rate(recipe, done[:number]) for number in range(len(done) + 1)]
 
 
@@ -64,7 +64,7 @@ def test_milestones_of_every_recipe_by_hand(name: str, model: str, table: dict[i
         ([math.nan, math.nan, math.nan, 1.0], 3, [0.1, 0.1, 0.1, 0.01, 0.01]),  # nor is a NaN
         ([math.inf, 3.0, math.nan, 2.0], 2, [0.1] * 5),
         ([1.0, 2.0, 2.0, 2.0, 2.0], 1, [0.1, 0.1, 0.01, 0.001, 0.0001, 0.00001]),
-        ([1.0] * 7, 3, [0.1, 0.1, 0.1, 0.1, 0.01, 0.01, 0.01, 0.001]),  # counted anew behind a drop
+        ([1.0] * 7, 3, [0.1, 0.1, 0.1, 0.1, 0.01, 0.01, 0.01, 0.001]),  # counted again after a drop
         ([1.0, 2.0, 2.0, 2.0, 1.5, 1.5, 0.5], 3, [0.1, 0.1, 0.1, 0.1] + [0.01] * 4),  # the best loss is kept
     ],
 )

@@ -161,7 +161,7 @@ def test_load_run_refuses_other_weights(finished: tuple[Path, RunRecord], tmp_pa
 
 def test_load_run_refuses_other_data(finished: tuple[Path, RunRecord], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(data, "load", lambda *_, **__: data.digits(1))
-    with pytest.raises(ValueError, match="data set 'digits' is divided otherwise here"):
+    with pytest.raises(ValueError, match="data set 'digits' is divided differently here"):
         load_run(finished[0])
 
 
@@ -290,7 +290,7 @@ def test_the_weights_of_the_selected_epoch_are_tested_and_saved(
     assert record.selected == selected
     _, network, splits = load_run(tmp_path)
     assert network.weight.item() == selected
-    # by hand: the true class has logit `selected` where it is 0, else 0, beside nine others
+    # by hand: the true class has logit `selected` where it is 0, else 0, next to nine others
     zeros = int((splits.test.labels == 0).sum())
     expected = math.log(math.exp(selected) + 9) - selected * zeros / 360
     assert record.test is not None

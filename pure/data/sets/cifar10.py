@@ -1,6 +1,6 @@
 """CIFAR-10 (Krizhevsky, 2009): 60,000 colour photographs, 32 x 32 pixels, 50,000 to train, 10,000 to test.
 
-It goes about in three variants, which are never mixed and are part of the name that a record keeps: the original
+It circulates in three variants, which are never mixed and are part of the name that a record keeps: the original
 batches, trees of PNG files, which lose nothing, and trees of JPEG files, which do.
 """
 
@@ -109,7 +109,7 @@ def cifar10(
     if source.variant != "cifar10":
         raise ValueError(
             f"test='batch5' needs the original batches, and {source.folder} is a tree ({source.variant}), which does "
-            f"not tell which image was in which; put {CIFAR10.base_folder} or {_BINARY_FOLDER} beside it"
+            f"not tell which image was in which; put {CIFAR10.base_folder} or {_BINARY_FOLDER} next to it"
         )
     *fitted, held_out = (name for name, _ in CIFAR10.train_list)
     parts = _read_batches(source.folder, fitted), _read_batches(source.folder, [held_out])
@@ -117,7 +117,7 @@ def cifar10(
 
 
 def download(root: str | Path | None = None) -> Path:
-    """Get the original batches (170 MB) from the University of Toronto, checked by MD5; what is there is not got again.
+    """Get the original batches (170 MB) from the University of Toronto, checked by MD5; complete files are kept.
 
     Returns:
         The folder of the batches.

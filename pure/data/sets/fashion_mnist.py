@@ -31,8 +31,8 @@ _FILES = {
     "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
     "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
 }
-"""SHA-256 of the unpacked files.  Debian packs the same bytes otherwise, so that the published MD5 of the packed files
-do not hold for them."""
+"""SHA-256 of the unpacked files.  Debian packs the same bytes differently, so the published MD5 of the packed files do
+not hold for them."""
 
 _ON_DISK = 30_878_645 + 70_000 * 28 * 28  # bytes: the four files, and the pixels unpacked
 
@@ -72,7 +72,7 @@ def fashion_mnist(root: str | Path | None = None, holdout: int = 5000, split_see
 
 
 def download(root: str | Path | None = None) -> Path:
-    """Get the four files (31 MB), checked by MD5; what is there is not got again.
+    """Get the four files (31 MB), checked by MD5; complete files are kept.
 
     Returns:
         The folder of the files.
@@ -111,7 +111,7 @@ def _read(folder: Path, name: str) -> Tensor:
         raise ValueError(f"{path} cannot be unpacked ({error}); move it elsewhere and get it again") from None
     if hashlib.sha256(data).hexdigest() != _FILES[name]:
         raise ValueError(
-            f"{path} is damaged or another data set: its {len(data):,} unpacked bytes have not the SHA-256 "
+            f"{path} is damaged or another data set: its {len(data):,} unpacked bytes do not have the SHA-256 "
             f"{_FILES[name]}; move it elsewhere and get the published one"
         )
     dimensions = data[3]  # the header: two zeros, the type, the number of dimensions, and each of them in four bytes

@@ -65,7 +65,7 @@ _COLUMNS = ("ra", "dec", "redshift", "pxscale")
 
 
 class Galaxy10DECaLS(VisionDataset):  # type: ignore[misc, unused-ignore]  # torchvision carries no types
-    """The images as Pillow images with their labels, in torchvision's manner; read when they are asked for.
+    """The images as Pillow images with their labels, in torchvision's manner; read on demand.
 
     What a training needs, tensors and many at once, is in :attr:`images`.
 
@@ -327,7 +327,7 @@ def divide_galaxies(
             leaves the training set as it is.
         augmentation_seed: of what is drawn for it.
         in_memory: keep the pixels in memory.  Without, a loader reads them once if they fit on its device, and
-            workers read them from the file otherwise; with, they are there twice beside a loader on the CPU.
+            workers read them from the file otherwise.  With it, a loader on the CPU holds them a second time.
         cache: folder for the augmented images, and, unless they are kept in memory, for a copy of the others that is
             not packed, if the file packs many together.
         progress: whether bars are shown; None shows them on a terminal only.

@@ -46,7 +46,7 @@ def gz2(root: str | Path | None = None, progress: bool | None = None) -> Splits:
 
     Looked for are, below the root and in ``gz2`` there, a tree ``train|val|test/<class>/<GalaxyID>.jpg``, then Kaggle's
     files, ``images_training_rev1/<GalaxyID>.jpg`` and ``training_solutions_rev1.csv``.  The division is the same: see
-    :func:`divide_by_hash`.  Images are read when they are asked for; ``crop`` and ``size``, options of every data set,
+    :func:`divide_by_hash`.  Images are read on demand; ``crop`` and ``size``, options of every data set,
     bring them into memory.
 
     Args:

@@ -41,7 +41,7 @@ def imagenet(
     cache: bool = True,
     progress: bool | None = None,
 ) -> Splits:
-    """ILSVRC 2012: ``train/<wnid>/*.JPEG`` and ``val/<wnid>/*.JPEG``, read when they are asked for.
+    """ILSVRC 2012: ``train/<wnid>/*.JPEG`` and ``val/<wnid>/*.JPEG``, read on demand.
 
     The published validation set is the test set here, since its accuracy is what is reported and it must not choose
     anything; the published test set has no labels.  Images are normalized by the published statistics.
@@ -53,7 +53,7 @@ def imagenet(
         split_seed: fixes which are held out.
         unreadable: ``"error"`` or ``"skip"``, as in :func:`pure.data.storage.folders.image_folder`.
         cache: whether the listings, and what is unreadable, are kept in the user's folder for caches and read again:
-            1.3 million files take ten seconds to list on a disk of one's own, and minutes on some file servers.
+            1.3 million files take ten seconds to list on a local disk, and minutes on some file servers.
         progress: whether to show bars; by default only on a terminal.
 
     Raises:
@@ -101,7 +101,7 @@ def check_counts(part: str, classes: Sequence[str], labels: Tensor) -> None:
     wrong = torch.nonzero((counts < least) | (counts > most)).flatten().tolist()
     if wrong or len(labels) != total:
         per_class = f"{least} to {most}" if least < most else f"{least}"
-        named = f"; not so many have {some([f'{classes[i]} ({int(counts[i])})' for i in wrong])}" if wrong else ""
+        named = f"; other numbers have {some([f'{classes[i]} ({int(counts[i])})' for i in wrong])}" if wrong else ""
         raise ValueError(
             f"the tree {part} has {len(labels):,} images; ILSVRC 2012 has {total:,}, {per_class} in a class{named}. "
             "Unpack the archive again"

@@ -22,7 +22,7 @@ def get(title: str, download: Callable[[], object], source: str, target: Path, s
 
     Args:
         title: the data set, as people know it.
-        download: calls torchvision; nothing is got again that is there and whole.
+        download: calls torchvision; complete files are kept.
         source: the address, for an error.
         target: the folder where the files will lie.
         size: bytes that the files take at least, packed and unpacked.
@@ -43,7 +43,7 @@ def get(title: str, download: Callable[[], object], source: str, target: Path, s
             raise OSError(
                 error.errno,
                 f"the disk is full: {title} takes at least {size:,} bytes in {target}; free as much, or choose another "
-                "folder (--data), and run it again: what is not whole is got again",
+                "folder (--data), and run it again: incomplete files are downloaded again",
             ) from error
         raise unwritable(target, error) from error
     return target
@@ -52,7 +52,7 @@ def get(title: str, download: Callable[[], object], source: str, target: Path, s
 def hold_out(
     name: str, classes: tuple[str, ...], train: ImageSet, test: ImageSet, number: int, split_seed: int
 ) -> Splits:
-    """The official division, with so many training images held out as validation set, stratified.
+    """The official division, with some training images held out as validation set, stratified.
 
     Args:
         name: of the data set and its variant.

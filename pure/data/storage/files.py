@@ -10,7 +10,7 @@ __all__ = ["write_atomically"]
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file by way of a temporary one beside it, so that it is never seen half-written.
+    """Write a file by way of a temporary one next to it, so that it is never seen half-written.
 
     The temporary file is called ``.NAME.`` and eight letters.  Permissions are those of any new file.
 

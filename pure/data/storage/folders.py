@@ -1,6 +1,6 @@
 """Trees with one folder of image files per class, as torchvision's ``ImageFolder`` reads them.
 
-Listed quickly, checked, decoded when an image is asked for or all at once.
+Listed quickly, checked, decoded on demand or all at once.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class UnreadableImageError(OSError):
 
 
 class FolderImages:
-    """The images of a tree ``root/<class>/.../<file>``, read and decoded when they are asked for.
+    """The images of a tree ``root/<class>/.../<file>``, read and decoded on demand.
 
     They are listed by class and then by name, both in the order of their characters.  Hidden files and folders (a dot
     in front) and files that are no images by their extension are left out, as copies of trees often have them.  The
@@ -162,7 +162,7 @@ class FolderImages:
     def readable(self, workers: int | None = None, progress: bool | None = None) -> tuple[FolderImages, dict[str, str]]:
         """The images that can be read, and what :meth:`verify` says of the others.
 
-        With a cache the answer is kept beside the listing, and holds as long as paths and sizes stay.
+        With a cache the answer is kept next to the listing, and holds as long as paths and sizes stay.
 
         Raises:
             ValueError: a class has no image left.
@@ -263,7 +263,7 @@ def image_folder(
         holdout: number of training images to hold out as validation set, stratified, in place of a validation tree.
         split_seed: fixes which are held out.
         size: read all images into memory at this side in pixels (see :meth:`FolderImages.in_memory`), which is then
-            part of the name; by default they stay on the disk and are read when they are asked for.
+            part of the name; by default they stay on the disk and are read on demand.
         unreadable: ``"error"``, an image that cannot be read stops the run and is named; ``"skip"``, each image is
             tried once, those that cannot be read are left out from the beginning, and are counted and named.
         cache: folder where listings, and what is unreadable, are kept for the next time.
@@ -351,7 +351,7 @@ def divide(
         train: the training tree.
         validation: a validation tree, if there is one.
         test: the test tree.
-        holdout: so many images are held out of the training tree.
+        holdout: number of images to hold out of the training tree.
         split_seed: fixes which.
         unreadable: ``"error"`` or ``"skip"``.
         size: read all into memory at this side in pixels.
@@ -416,7 +416,7 @@ def _require_classes(
     if expected is not None and list(expected) != list(found):
         missing, extra = (sorted(set(a) - set(b)) for a, b in ((expected, found), (found, expected)))
         complaints = [f"lacks {len(missing)} of the training tree ({some(missing)})"] if missing else []
-        complaints += [f"has {len(extra)} that the training tree has not ({some(extra)})"] if extra else []
+        complaints += [f"has {len(extra)} that the training tree lacks ({some(extra)})"] if extra else []
         raise ValueError(
             f"the classes of {root} are not those of the training tree: it {' and '.join(complaints) or 'sorts them'}; "
             "both trees need a folder for each class"

@@ -1,4 +1,4 @@
-"""Images in an HDF5 file, read when they are asked for; and the cache of images that are augmented once and kept.
+"""Images in an HDF5 file, read on demand, and the cache of images that are augmented once and kept.
 
 The layout is Galaxy10's: ``images`` ``(N, H, W, C)`` uint8 and ``ans`` ``(N,)``, the labels.
 """
@@ -35,7 +35,7 @@ _FORMAT = 1  # of the cache
 
 
 class HDF5Images:
-    """The labelled images of an HDF5 file, read when they are asked for: safe in forked and spawned workers.
+    """The labelled images of an HDF5 file, read on demand: safe in forked and spawned workers.
 
     Every process opens the file for itself, at its first image; a pickle holds the path only.
 
@@ -88,7 +88,7 @@ class HDF5Images:
             rows: shape ``(n,)``, int64, in any order, repeated or not.
 
         Returns:
-            Shape ``(n, C, H, W)``, uint8, in the order asked for.
+            Shape ``(n, C, H, W)``, uint8, in the order of ``rows``.
         """
         if self._pixels is not None:
             return self._pixels[rows]

@@ -22,7 +22,7 @@ def data_root(root: str | Path | None = None) -> Path:
         root: the folder; None takes the environment variable, or ``data`` below the working directory.
 
     Raises:
-        ValueError: it begins with ``~``, and nobody knows that home.
+        ValueError: it begins with ``~``, and that home is unknown.
     """
     folder = Path(root or os.environ.get(ROOT_VARIABLE) or "data")
     try:

@@ -69,7 +69,7 @@ def exp(argument: Callable[..., Tensor], tensors: tuple[Tensor, ...], dtype: tor
     """``exp(argument(*tensors))`` in a dtype, by the fastest path that holds.
 
     Args:
-        argument: gives a tensor that nobody else keeps; may be called again in the backward pass, see
+        argument: gives a tensor that nothing else keeps; may be called again in the backward pass, see
             :func:`pure.nn.fused.operators.eager_exp`.
         tensors: what it is called with.
         dtype: that of the output.
@@ -127,7 +127,7 @@ def applies(x: Tensor) -> bool:
 
 
 def _is_transformed() -> bool:
-    """Whether a derivative is being taken otherwise than by ``backward``: operators have no rule for that."""
+    """Whether a derivative is being taken by other means than ``backward``: operators have no rule for that."""
     transforms = torch._C._functorch.get_interpreter_stack() or ()
     vmap = torch._C._functorch.TransformType.Vmap
     return forward_ad._current_level >= 0 or any(transform.key() != vmap for transform in transforms)

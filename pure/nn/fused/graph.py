@@ -64,7 +64,7 @@ def log(x: Tensor, tau: Tensor) -> Tensor:
 def exp(z: Tensor) -> Tensor:
     """``exp(z)`` in a compiled graph, kept for the backward pass in place of ``z``, which takes the same memory.
 
-    Compilers take an exponential for free and rather keep the convolution's output ``z``, computing ``exp(z)`` again.
+    Compilers count an exponential as free: they keep the convolution's output ``z`` and compute ``exp(z)`` again.
     That is right on a GPU, where memory is the limit, and costs a pass over the map on a CPU.  ``prims.exp`` is the
     same operation of PyTorch's, but not among those that its partitioner computes twice.
 

@@ -1,12 +1,12 @@
-"""The logarithm and the exponential of a product unit as operators that keep little and move little.
+"""The logarithm and the exponential of a product unit as operators.
 
-The logarithm ``l = log(max(x, tau))`` alone says all that its gradient asks: an input was clamped where ``l`` is
-``log(tau)``, and elsewhere ``1 / x = exp(-l)``.  With ``g`` the gradient of ``l``::
+The logarithm ``l = log(max(x, tau))`` is enough for its own gradient: an input was clamped where ``l = log(tau)``, and
+elsewhere ``1 / x = exp(-l)``.  With ``g`` the gradient of ``l``::
 
     dL/dx    =  g * exp(-l) where l > log(tau), else 0
     dL/dtau  =  sum of g / tau where l = log(tau)
 
-The convolution after it keeps ``l`` too, so that a product unit keeps two feature maps.
+The convolution keeps ``l`` too, so a product unit keeps two maps.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def is_plain(x: Tensor) -> bool:
 def mode_listens() -> bool:
     """Whether a dispatch mode has to see every operator.
 
-    Otherwise plain tensors pass the dispatcher by: its way through Python takes as long as the computation on a small
+    If none has to, plain tensors skip the dispatcher, whose Python code takes as long as the computation on a small
     map.
     """
     return _get_current_dispatch_mode() is not None
@@ -68,7 +68,7 @@ def _log(x: Tensor, tau: Tensor, dtype: torch.dtype) -> Tensor:
 
         return kernels.log(x, tau, dtype)
     log_x = torch.maximum(x, tau).log_()
-    if x.is_cpu and math.isfinite(x.sum().item()):  # one pass over x alone; a GPU would have to be waited for
+    if x.is_cpu and math.isfinite(x.sum().item()):  # one pass over x alone; on a GPU, it would mean waiting
         return log_x
     return log_x.add_(x, alpha=0)  # zero times infinity is NaN
 
@@ -99,7 +99,7 @@ def _log_backward(grad: Tensor, log_x: Tensor, tau: Tensor, dtype: torch.dtype) 
         kept = torch.gt(log_x, _edge(tau.log(), tau.dtype), out=torch.empty_like(log_x)).mul_(grad)
     ratio = torch.exp(log_x)
     torch.div(kept, ratio, out=ratio)
-    # the difference of two sums would take a pass less, and lose what few clamped inputs add beside large gradients
+    # the difference of two sums would save a pass, but lose what a few clamped inputs add next to large gradients
     return ratio, torch.sub(grad, kept, out=kept).sum_to_size(tau.shape).div_(tau)
 
 
@@ -271,10 +271,10 @@ def _changes(y: Tensor) -> Tensor:
 
 
 def eager_exp(z: Tensor, dtype: torch.dtype, argument: Callable[..., Tensor], tensors: tuple[Tensor, ...]) -> Tensor:
-    """``exp(z)`` in a dtype, that of ``z`` or wider, whose gradient a neighbour that writes over it does not spoil.
+    """``exp(z)`` in the dtype of ``z`` or a wider one; overwriting the output does not spoil the gradient.
 
-    As PyTorch's, it keeps its output, which the layer after it keeps too.  Only if that has been written over, as by
-    ``nn.ReLU(inplace=True)``, is it computed again: from what the layer before has kept, and so without any memory.
+    Like PyTorch's, it keeps its output, which the layer after it keeps too.  If that has been overwritten, as by
+    ``nn.ReLU(inplace=True)``, it is computed again from what the layer before has kept, which takes no memory.
 
     Args:
         z: ``argument(*tensors)``, which requires a gradient.

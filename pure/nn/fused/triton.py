@@ -1,11 +1,10 @@
 """Triton kernels of the operators in :mod:`pure.nn.fused.operators`: inputs are read once, outputs written once.
 
-The arithmetic is float32 whatever is read and written.  The kernels see memory, not shapes: contiguous tensors and
-those in channels_last are both taken as they lie, as a matrix of ``columns`` numbers in a row, in which the channel of
-a number is ``column // inner``.  The gradient of the thresholds is summed in two stages, in each program over the rows
-of its columns and then over what the programs left: no atomic operations, so that it is the same in every run.
+The arithmetic is float32.  Kernels see memory, not shapes: contiguous and channels_last
+tensors are both taken as a matrix of ``columns`` numbers in a row, whose channel is ``column // inner``.  The gradient
+of the thresholds is summed in two stages, without atomic operations: every run gives the same.
 
-This module is imported on the first use on a GPU.  With ``TRITON_INTERPRET=1`` the kernels run on the CPU.
+Imported on the first use on a GPU; with ``TRITON_INTERPRET=1`` the kernels run on the CPU.
 """
 
 # mypy: disable-error-code="no-untyped-def, untyped-decorator, no-untyped-call"

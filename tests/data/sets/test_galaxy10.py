@@ -178,7 +178,7 @@ def test_images_in_memory_are_the_same(root: Path, pixels: torch.Tensor) -> None
     assert loaded.by_image
 
 
-@pytest.mark.parametrize(("method", "workers"), [("fork", 2), ("spawn", 1)])  # a spawned one imports torch anew
+@pytest.mark.parametrize(("method", "workers"), [("fork", 2), ("spawn", 1)])  # a spawned one imports torch again
 def test_workers_open_the_file_for_themselves(root: Path, pixels: torch.Tensor, method: str, workers: int) -> None:
     images = Galaxy10DECaLS(root).images
     assert images[0][1] == 0  # open in this process before the workers start

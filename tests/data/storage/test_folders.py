@@ -104,7 +104,7 @@ def test_listing_is_kept_until_a_folder_changes(tree: Path, tmp_path: Path, monk
     assert len(FolderImages(tree / "train", cache=tmp_path / "cache")) == 8
     write(tree / "train" / "emu" / "0.png")
     assert FolderImages(tree / "train", cache=tmp_path / "cache").classes == ("cat", "dog", "emu")
-    cache.write_bytes(cache.read_bytes()[:100])  # a broken listing is made anew
+    cache.write_bytes(cache.read_bytes()[:100])  # a broken listing is made again
     assert len(FolderImages(tree / "train", cache=tmp_path / "cache")) == 9
 
 
@@ -298,7 +298,7 @@ def test_images_without_folders_for_their_classes(tmp_path: Path) -> None:
 
 def test_classes_have_to_agree(tree: Path) -> None:
     write(tree / "val" / "emu" / "0.png")
-    with pytest.raises(ValueError, match=r"val are not .*: it has 1 that the training tree has not \(emu\)"):
+    with pytest.raises(ValueError, match=r"val are not .*: it has 1 that the training tree lacks \(emu\)"):
         image_folder(tree)
     (tree / "val" / "cat").rename(tree / "kept")
     with pytest.raises(ValueError, match=r"lacks 1 of the training tree \(cat\) and has 1 .* \(emu\)"):

@@ -151,7 +151,7 @@ def test_the_memory_format_stays(layout: str) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("tau", [1e-30, 1e-7, 0.1, LN2, 0.999, 1.0, 1.0001, 3.0, 1e5])
 def test_an_input_is_clamped_wherever_it_stands_in_the_vector(dtype: torch.dtype, tau: float) -> None:
-    """The mask is read off the logarithm, which vectorised code may round otherwise at the end of an array."""
+    """The mask is read off the logarithm, which vectorised code may round differently at the end of an array."""
     for size in [*range(1, 70), 1023, 70_001]:
         threshold = torch.tensor(tau, dtype=dtype, requires_grad=True)
         x = torch.full((size,), tau, dtype=dtype)

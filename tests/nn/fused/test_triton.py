@@ -1,6 +1,6 @@
 """The Triton kernels against formulas in double precision, by Triton's interpreter, and on a GPU where there is one.
 
-The interpreter must be asked for before Triton is loaded: a process of its own runs the kernels, on the CPU.
+The interpreter must be chosen before Triton is loaded: a separate process runs the kernels, on the CPU.
 """
 
 from __future__ import annotations
