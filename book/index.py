@@ -28,11 +28,11 @@
 # One such unit is a monomial, a root or a ratio, whichever its exponents say. Li, Jaekel and Dellen
 # ([2025](https://arxiv.org/abs/2505.04397)) put a layer of product units into each block of a residual network, take
 # every ReLU out, and report that such networks, called PURe, are more accurate than ResNets of the same size, converge
-# faster and stand noise better.
+# faster and suffer less from noise.
 #
 # This book rebuilds the layer, the networks and the experiments from the text of the paper, and measures. Whether the
 # claims hold is an open question here. The answer comes from the records that training runs leave behind: every number
-# below was read from them when this page was built, and none was typed.
+# below was read from them when this page was built; none was typed.
 
 # %% [markdown]
 # ## Measured so far
@@ -70,8 +70,8 @@ Markdown(
 # ## Where to begin
 #
 # - **To see what a product unit can do:** [the first notebook](../notebooks/01-product-unit.py) goes from the product
-#   to the layer, and holds it against a ReLU network of equal size; [the second](../notebooks/02-networks.py) draws the
-#   networks and counts them beside the paper's tables.
+#   to the layer, and compares it with a ReLU network of equal size; [the second](../notebooks/02-networks.py) draws the
+#   networks and counts them, next to the paper's tables.
 # - **To check the claims:** the [results](results.py), then the [ledger of decisions](ledger.md). The paper leaves
 #   points open; the ledger says how each was read, why, and which setting changes it.
 # - **To see what the networks are shown:** the pages of the data sets, from [Galaxy10

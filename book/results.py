@@ -20,8 +20,8 @@
 # # Results
 #
 # Every run leaves a [record](api.md): recipe, seed, accuracies, losses and times of each epoch, state of the product
-# units, versions, commit and a fingerprint of the data. This page reads the records and draws; it trains nothing and
-# knows no number. A table is *no records* where no run has measured what it shows.
+# units, versions, commit and a fingerprint of the data. This page reads the records and draws; it trains nothing, and
+# none of its numbers was typed. A table reads *no records* where no run has measured what it shows.
 
 # %% tags=["remove-input"]
 import matplotlib.pyplot as plt
@@ -77,8 +77,8 @@ Markdown(report.markdown(report.protocols_table(records)))
 # %% [markdown]
 # ## How long it takes
 #
-# Medians over the runs: training time until 80 % of the validation images were first classified rightly, until the
-# best epoch, and altogether. Times are of the hardware named above, and of nothing else.
+# Medians over the runs: training time until 80 % of the validation images were first classified rightly, until the best
+# epoch, and in total. Times hold for the hardware named above only.
 
 # %% tags=["remove-input"]
 Markdown(report.markdown(report.times_table(records)))
@@ -106,7 +106,7 @@ for recipe in recipes:
 #
 # Each product unit clamps its inputs from below at $\tau = \mathrm{softplus}(\theta) + \varepsilon$. The lines show
 # every run's $\tau$ at the end of the training, from the first block to the last; where they lie together, the place of
-# the threshold is something that the network learns, and not an accident of its seed.
+# the threshold is something that the network learns, and no accident of its seed.
 
 # %% tags=["remove-input"] mystnb={"image": {"alt": "Thresholds of every run at the end, block by block"}}
 with_units = [record for record in records if record.thresholds]
@@ -151,7 +151,7 @@ Markdown(report.markdown(report.runs_table(records)))
 # %% [markdown]
 # ## What the repository holds
 #
-# The runs committed under `results/`, each made with the commit that its record names. Hold them against the first
+# The runs committed under `results/`, each made with the commit that its record names. Compare them with the first
 # table: other hardware adds up in another order, so the same seed need not give the same number.
 
 # %% tags=["remove-input"]
@@ -163,6 +163,6 @@ Markdown(f"Measured on {report.hardware(committed)}.")
 # %% [markdown]
 # ## What this does not show
 #
-# The recipe `digits` is none of the paper's experiments: its images are smaller than a thumbnail, and its test set is
-# so small that one image more or less shows in the tables. The paper's claims are about Galaxy10 DECaLS, ImageNet and
-# CIFAR-10. Until those data sets have records here, nothing on this page speaks for or against them.
+# The recipe `digits` is not one of the paper's experiments: its images are smaller than a thumbnail, and its test set
+# is so small that one image more or less shows in the tables. The paper's claims are about Galaxy10 DECaLS, ImageNet
+# and CIFAR-10. Until those data sets have records here, nothing on this page speaks for or against them.

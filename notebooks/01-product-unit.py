@@ -222,8 +222,8 @@ plt.show()
 # each window and the product unit {eq}`eq-product-2d` its geometric mean. The geometric mean is the darker one
 # everywhere: one dark pixel pulls a product down further than a sum.
 #
-# **What it does not show.** Strides, padding, dilation and groups. Without a word on them, a padded pixel counts as 1,
-# the neutral factor; the tests of this package compare all of them with explicit products.
+# **What it does not show.** Strides, padding, dilation and groups. By default, a padded pixel counts as 1, the neutral
+# factor; the tests of this package compare all of them with explicit products.
 #
 # ## The threshold
 #
@@ -314,8 +314,8 @@ fig.legend(handles, labels, loc="outside lower center", ncols=5)
 plt.show()
 
 # %% [markdown]
-# **How to read it.** Left of the dotted line the input is below the threshold: the unit answers with a constant and
-# teaches its input nothing. In exchange the threshold itself learns there, and nowhere else.
+# **How to read it.** Left of the dotted line the input is below the threshold: the output is constant and the input
+# gets no gradient. In exchange the threshold itself learns there, and nowhere else.
 #
 # **What it does not show.** How many inputs of a trained network lie on which side. Each training notebook in this book
 # draws where the thresholds of its network went.
@@ -356,7 +356,7 @@ print("largest relative error below 1e-14:", bool(relative.max() < 1e-14))
 # %% [markdown]
 # That a unit can represent a function does not mean that it finds it. So we start from the default initialisation and
 # learn the exponents and the threshold from examples. Networks of one hidden layer of ReLUs get the same examples and
-# the same optimisation: one with a single hidden neuron, the smallest there is and already larger than the product
+# the same optimisation: one with a single hidden neuron, the smallest possible and already larger than the product
 # unit, and two many times larger. Every model gets five seeds, each with its own examples and its own start: steps of
 # Adam under a cosine schedule, then L-BFGS on the whole set until it stops gaining or its budget is spent.
 #
@@ -570,7 +570,7 @@ pd.DataFrame(
 #
 # The paper's introduction gives the reason for products in vision: *a convolutional filter that compares ratios rather
 # than differences of neighboring regions* recognises a pattern under any lighting {cite}`li2025pure`. Light of another
-# strength multiplies all pixels by a factor $c$. A convolution's answer is multiplied too, a product unit's becomes
+# strength multiplies all pixels by a factor $c$. A convolution's output is multiplied too, a product unit's becomes
 #
 # $$
 # f(c\,x) = c^{\,\sum_i w_i} f(x),
@@ -693,4 +693,4 @@ plt.show()
 # **What it does not show.** That a product-unit network is indifferent to light. Its units see the output of a
 # convolution and a batch normalisation, not brightness; nothing makes their exponents add up to zero; and the threshold
 # cuts off what is dark. A convolution of the logarithm of the image would do what this unit does. Whether training uses
-# the possibility is for measurements to say.
+# the possibility has to be measured.

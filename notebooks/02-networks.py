@@ -72,7 +72,7 @@ plt.show()
 
 # %% [markdown]
 # Each difference from the paper's block is a setting of {py:class}`pure.nn.blocks.ProductUnitBlock`, and shows in the
-# drawing, since that is made from the block's modules. Two variants that ablations ask for:
+# drawing, since that is made from the block's modules. Two variants for ablations:
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Two variants of the product-unit block"}}
 diagrams.block_figure(
@@ -197,7 +197,7 @@ show(networks.kept_table(pair, channels=64, pixels=56))
 
 # %% [markdown]
 # **How to read it.** In arithmetic the two families are equal: a logarithm for each input and an exponential for each
-# output of a unit are few beside its multiplications. In memory they are not, as long as the unit is written out as
+# output of a unit are few next to its multiplications. In memory they are not, as long as the unit is written out as
 # maximum, logarithm, convolution and exponential: each step keeps its own input or output for the backward pass, where
 # a convolution with ReLU keeps less. Two of these maps would be enough, the logarithm and the output, since the rest
 # follows from them.

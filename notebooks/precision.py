@@ -235,8 +235,8 @@ show(precision_study.logits_table(results))
 #
 # ## What it decides
 #
-# Precision is a default of the recipe, for both families, since networks that are compared must be trained alike:
-# beside each pair stands the ResNet in the network's precision. A pair is taken where every network is faster by it, no
+# Precision is a default of the recipe, for both families, since networks that are compared must be trained alike: next
+# to each pair stands the ResNet in the network's precision. A pair is taken where every network is faster by it, no
 # training diverged, no accuracy is worse, and all logits are finite. A recipe's default is a pair that every machine
 # takes; where there is none, it is float32.
 
@@ -257,7 +257,7 @@ for recipe in dict.fromkeys(result.recipe for result in results):
     print(f"The recipe has {'this' if same else 'another default'}.")
 
 # %% [markdown]
-# This holds for the machines that were asked; one run on another can have another precision, by the overrides
+# This holds for the machines that were measured; one run on another can have another precision, by the overrides
 # `precision` and `unit_precision`, and its record names it.
 #
 # ## Several seeds at once
@@ -271,11 +271,11 @@ show(precision_study.seeds_table(files))
 # %% [markdown]
 # **How to read it.** *Stacked* is the median over the rounds, in brackets the quartiles. A step is forward and backward
 # pass alone: it is the most that stacking can win. *Gradients off by* compares the stacked gradients with those of each
-# network alone. *Side by side* is by so many processes and the wall's clock, and cores bound it: where it exceeds the
-# number of processes, or the load shows that another program was busy, it says little.
+# network alone. *Side by side* uses several processes and wall-clock time, and is limited by the cores: where it
+# exceeds the number of processes, or the load shows that another program was busy, it says little.
 #
 # **What it does not show.** That a lowered precision loses nothing: a difference that is not resolved is a statement
-# about so many seeds and test images, and the lower end of its interval is the loss that it does not exclude. Longer
-# trainings, larger images, and wider networks, whose products have more factors. Another processor: one with units for
-# half precision gains where one without them pays for the conversions. And the time of a whole training, in which
-# loader and optimiser take their part, which the precision does not change.
+# about this number of seeds and test images, and the lower end of its interval is the loss that it does not exclude.
+# Longer trainings, larger images, and wider networks, whose products have more factors. Another processor: one with
+# units for half precision gains where one without them pays for the conversions. And the time of a whole training, in
+# which loader and optimiser take a part that the precision does not change.

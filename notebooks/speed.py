@@ -18,13 +18,13 @@
 # %% [markdown]
 # # Speed and memory
 #
-# What a PURe costs beside the ResNet of the same depth. This page measures nothing: it reads the records that
+# What a PURe costs compared with the ResNet of the same depth. This page measures nothing: it reads the records that
 # `make bench` wrote on the machines named below.
 #
 # A training step is forward pass, cross-entropy, backward pass and SGD. The networks take turns within one process, in
 # another order each round, and only quotients within a round count: what slows the machine slows both. Each figure is
 # the median over the rounds, in brackets the quartiles. On a CPU with one thread the time is the processor's, which
-# stands still while another program has the core; that of whole epochs is the wall's.
+# stands still while another program has the core; that of whole epochs is wall-clock time.
 #
 # Both families have shortcut B unless a line says *default shortcuts*: then the ResNet for small images has shortcut A,
 # as published {cite}`he2016deep`.
@@ -118,9 +118,9 @@ for record in records:
     plt.show()
 
 # %% [markdown]
-# A ReLU at inference is one cheap pass, a logarithm and an exponential are two dearer ones, and no backward pass hides
+# A ReLU at inference is one cheap pass, a logarithm and an exponential are two slower ones, and no backward pass hides
 # them: the quotient is higher than in training. *Folded* is {py:func}`pure.nn.fold.fold`: each BN goes into the
-# convolution or the product unit in front of it, in the ResNet as in the PURe. Networks are timed so where nothing is
+# convolution or the product unit before it, in the ResNet as in the PURe. Networks are timed so where nothing is
 # compiled.
 #
 # ## All figures

@@ -78,7 +78,7 @@ except FileNotFoundError:
 show(data_pages.description("cifar10"))
 
 # %% [markdown]
-# The same photographs go about as JPEG files too. JPEG loses detail, so the variant is part of the data's name, and so
+# The same photographs circulate as JPEG files too. JPEG loses detail, so the variant is part of the data's name, and so
 # of every record: `cifar10`, `cifar10-jpeg` or `cifar10-png`, see {py:func}`pure.data.sets.cifar10.cifar10`.
 #
 # ## What they look like
@@ -96,9 +96,9 @@ plt.show()
 #
 # `test="batch5"` trains on the original batches 1 to 4 and tests on batch 5,
 # under the name `cifar10-batch5`: the official test set stays untouched, and
-# need not be there. Everybody who has CIFAR-10 can repeat it. Its accuracy is
-# not the one that others publish, and 10,000 training images fewer cost some
-# of it.
+# is not needed. Everybody who has CIFAR-10 can repeat it. Its accuracy is not
+# the one that others publish, and 10,000 training images fewer cost some of
+# it.
 #
 # `crop`, `size`, `per_class` and `static_augmentation` are options of every
 # data set, see {py:func}`pure.data.preparation.prepare`.
@@ -137,7 +137,7 @@ else:
 # ## Augmentation and noise
 #
 # Section 4.3.2 {cite}`li2025pure` follows He et al. {cite}`he2016deep`: padded by four black pixels, a window of the
-# old size, every second image mirrored; drawn anew in every epoch ({py:mod}`pure.data.augment`). The Poisson noise of
+# old size, every second image mirrored; drawn again in every epoch ({py:mod}`pure.data.augment`). The Poisson noise of
 # section 4.1.2 is the paper's for galaxies; here it stands for comparison.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Five photographs, augmented and under noise", "classes": "photo"}}
@@ -151,7 +151,7 @@ plt.show()
 
 # %% [markdown]
 # **How to read it.** The black borders are part of the recipe: the networks see them in training and not in the test.
-# In grey
-# levels the noise grows with the brightness, but only as its root: beside the signal it is worst where it is dark.
+# In grey levels the noise grows with the brightness, but only as its root: relative to the signal it is worst where it
+# is dark.
 #
 # **What it does not show.** What a network finds hard. A dozen pictures of a class are a glance, not a survey.

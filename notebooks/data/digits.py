@@ -86,9 +86,9 @@ show(data_pages.statistics(splits))
 # %% [markdown]
 # ## Augmentation and noise
 #
-# The recipe moves each image by up to a pixel along each axis, anew in every epoch. It does not mirror: a mirrored
-# digit is none. The Poisson noise of section 4.1.2 {cite}`li2025pure` takes a grey level for a number of photons. White
-# is 16 here and 255 in the galaxies: at the same scale $s$ the digits suffer more.
+# The recipe moves each image by up to a pixel along each axis, drawn again in every epoch. It does not mirror: mirrored
+# digits would be wrong. The Poisson noise of section 4.1.2 {cite}`li2025pure` takes a grey level for a number of
+# photons. White is 16 here and 255 in the galaxies: at the same scale $s$ the digits suffer more.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Five digits, moved and under noise", "classes": "photo"}}
 augmentation = get_recipe("digits", "pure20").augmentation
@@ -116,7 +116,7 @@ plt.show()
 
 # %% [markdown]
 # **How to read it.** Without clipping both would be straight lines: a Poisson variable's variance is its mean. Near
-# white the noise is cut off, so the mean falls behind and the variance goes down.
+# white the noise is cut off, so the mean is too low and the variance decreases.
 #
 # **What it does not show.** Anything about photographs. Eight pixels are few, the digits fill the image, and networks
 # of either family come close to all of them; small differences on this set say nothing about the paper's.

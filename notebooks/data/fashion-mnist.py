@@ -108,7 +108,7 @@ show(data_pages.statistics(shown))
 # ## Augmentation and noise
 #
 # The recipe is CIFAR-10's: padded by four black pixels, a window of the old size, every second image mirrored, drawn
-# anew in every epoch. Beside it the Poisson noise of section 4.1.2 {cite}`li2025pure`.
+# again in every epoch. Next to it the Poisson noise of section 4.1.2 {cite}`li2025pure`.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Five pictures, augmented and under noise", "classes": "photo"}}
 augmentation = get_recipe(

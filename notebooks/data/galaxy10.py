@@ -152,8 +152,8 @@ print(f"{len(labels):,} images of {len(positions.unique()):,} positions")
 show(pd.DataFrame(rows, columns=["Division", *columns]))
 
 # %% [markdown]
-# **How to read it.** Each number counts positions that two parts share. They are few beside the test set, and the two
-# labels of such a pair differ: to know the one does not help with the other. What it changes is not measured here.
+# **How to read it.** Each number counts positions that two parts share. They are few compared with the test set, and
+# the two labels of such a pair differ: knowing one does not help with the other. What it changes is not measured here.
 #
 # ## Statistics for normalisation
 
@@ -164,9 +164,9 @@ show(data_pages.statistics(shown))
 # %% [markdown]
 # ## Augmentation and noise
 #
-# Section 4.1.2: each training image once more, turned, mirrored and cropped, drawn *once* and kept. The angle is lost
-# from the paper; here it is any. To the test images comes Poisson noise, $x' = \mathrm{clip}(\mathrm{Poisson}(s x) / s,
-# 0, 255)$. The paper does not state its scale $s$: with $s = 1$ a grey level is a photon.
+# Section 4.1.2: each training image once more, turned, mirrored and cropped, drawn *once* and kept. The angle is
+# missing in the paper; here it is any. To the test images comes Poisson noise, $x' = \mathrm{clip}(\mathrm{Poisson}(s
+# x) / s, 0, 255)$. The paper does not state its scale $s$: with $s = 1$ a grey level is a photon.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Five galaxies, augmented and under noise", "classes": "photo"}}
 options = get_recipe(
@@ -196,7 +196,7 @@ plt.show()
 
 # %% [markdown]
 # **How to read it.** The variance of photons is their mean, until white cuts the noise off. Most of a galaxy's image is
-# dark sky, whose noise is small in grey levels and large beside what little is there.
+# dark sky, whose noise is small in grey levels and large compared with the little light there is.
 #
 # **What it does not show.** What the noise costs a network: that is eq. (6), in the experiments. Nor is this noise an
 # observation's. The published images are stretched for the eye, so a grey level is no count of photons.

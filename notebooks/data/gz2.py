@@ -22,8 +22,8 @@
 # {cite}`willett2013galaxy` agreed, in the five clean classes of Zhu et al.
 # {cite}`zhu2019galaxy`. The images and the votes are those of Kaggle's
 # challenge {cite}`kaggle2013galaxy`. They are real, and small enough to train
-# on where Galaxy10 cannot be had; they are another survey and other classes,
-# so an accuracy here compares with none on Galaxy10.
+# on where Galaxy10 is not available; they are another survey and other
+# classes, so an accuracy here cannot be compared with one on Galaxy10.
 
 # %% tags=["hide-input"]
 import matplotlib.pyplot as plt
@@ -70,11 +70,11 @@ show(data_pages.description("gz2"))
 # ## Which galaxies
 #
 # Kaggle's table holds, for each galaxy, the share of each answer. A galaxy is
-# in a class if a clear majority said so at each question on the way to it,
-# and in none otherwise: {py:func}`pure.data.sets.gz2.clean_class`.
+# in a class if a clear majority said so at each question on the way to it; all
+# others are left out: {py:func}`pure.data.sets.gz2.clean_class`.
 #
 # **Check.** Three galaxies: all say smooth and round; all say spiral, seen
-# from above; the volunteers are at odds.
+# from above; the volunteers disagree.
 
 # %%
 nobody = dict.fromkeys(COLUMNS, 0.0)
@@ -176,10 +176,9 @@ axis.legend(loc="upper left", bbox_to_anchor=(1, 1))
 plt.show()
 
 # %% [markdown]
-# **How to read it.** Discs seen edge-on fall off most steeply, since most of
-# a ring lies beside them; spirals, seen from above, hold the light farther
-# out. None of this needs an arm to be seen, so part of the
-# accuracy can be had from brightness alone.
+# **How to read it.** Discs seen edge-on fall off most steeply, since most of a ring lies outside them; spirals, seen
+# from above, hold the light farther out. None of this needs an arm to be seen, so part of the accuracy can be had from
+# brightness alone.
 #
 # ## Statistics for normalization
 

@@ -19,7 +19,7 @@
 # # ImageNet
 #
 # The set of ILSVRC 2012 {cite}`russakovsky2015imagenet`, drawn from ImageNet {cite}`deng2009imagenet`: the paper's
-# largest experiment, its tables 3 and 4. It cannot be had without asking. A subset such as Imagenette
+# largest experiment, its tables 3 and 4. Access to it has to be requested. A subset such as Imagenette
 # {cite}`howard2019imagenette`, ten of its classes, runs through the same code as data set `image-folder`.
 
 # %% tags=["hide-input"]
@@ -84,7 +84,7 @@ show(data_pages.description("imagenet"))
 # %% [markdown]
 # ## What they look like
 #
-# Of a thousand classes the first ten, or those that there are. Photographs have many sizes and shapes.
+# The first ten of the thousand classes, or all that are there. Photographs have many sizes and shapes.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Photographs, a row for each class", "classes": "photo"}}
 print(f"Shown: {what}")
@@ -154,7 +154,7 @@ show(
 # ## Augmentation and noise
 #
 # In training a window of 8 to 100 % of the area with an aspect ratio of 3/4 to 4/3 is brought to 224 x 224, and every
-# second one is mirrored; drawn anew in every epoch ({py:mod}`pure.data.augment`). Poisson noise (section 4.1.2) is the
+# second one is mirrored; drawn again in every epoch ({py:mod}`pure.data.augment`). Poisson noise (section 4.1.2) is the
 # paper's for galaxies; here, on the central crop, it stands for comparison.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Photographs, as resized crops and under noise", "classes": "photo"}}

@@ -29,10 +29,10 @@ recipe = "digits"  # pure.recipes.list_recipes() names all
 model = "pure20"  # pure.list_models() names all
 seed = 0  # fixes initialisation, order and augmentation
 epochs = 0  # 0: as many as the recipe says
-overrides = {}  # fields of the recipe to be set otherwise, {"lr": 0.05}
+overrides = {}  # fields of the recipe to override, {"lr": 0.05}
 # folder of the data sets; empty: PURE_DATA, or the repository's data
 data = ""
-data_options = {}  # options of the data set to be set otherwise
+data_options = {}  # options of the data set to override
 model_options = {}  # options of the network, {"shortcut": "B"}
 execution = {}  # how, not what: {"compile": False}
 device = ""  # cpu, cuda, cuda:1, ...; empty: a GPU if there is one
@@ -78,10 +78,10 @@ pd.set_option("display.max_colwidth", None)
 # %% [markdown]
 # ## Training
 #
-# The recipe holds every hyper-parameter, each with its section of the paper. Each epoch ends with a checkpoint in
-# the folder, so that a run that was killed goes on when the notebook is run again. A training that leaves the finite
-# numbers is a result too: the record then says when, where and why, and holds no test. A finished run is shown again,
-# not trained again.
+# The recipe holds every hyper-parameter, each with its section of the paper. Each epoch ends with a checkpoint in the
+# folder, so that a run that was killed goes on when the notebook is run again. A training whose loss or gradient is no
+# longer finite is a result too: the record then says when, where and why, and holds no test. A finished run is shown
+# again, not trained again.
 
 # %%
 folder = out or run_folder(repository() / "runs", recipe, model, seed)
