@@ -490,7 +490,7 @@ def tab(browser: Any, address: str) -> Iterator[Any]:
         lambda message: note(message.text, message.type == "error" and message.location["url"] != own_request),
     )
     tab.on("pageerror", lambda error: note(str(error)))
-    # A test that goes on to another page breaks off what the last one still asked for, such as its icon.
+    # A test that goes on to another page breaks off what the last one was still loading, such as its icon.
     broken_off = "net::ERR_ABORTED"
     tab.on("requestfailed", lambda request: note(f"failed: {request.url}", request.failure != broken_off))
     tab.on(
