@@ -35,8 +35,6 @@ from jupyter_core.utils import ensure_event_loop
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
-from pure.data.storage.files import write_atomically
-
 EXIT_FAILED, EXIT_WRONG = 1, 2
 EXIT_STOPPED = 75
 """By convention a failure for the time being: ``python -m pure.train`` ends with it too."""
@@ -131,6 +129,8 @@ def execute(
         RuntimeError: the kernel did not start, or died.
         Stopped: by a signal, or by a training that says so.
     """
+    from pure.data.storage.files import write_atomically  # with PyTorch, for which only who executes is to wait
+
     if not notebook.is_file():
         raise FileNotFoundError(f"no notebook {notebook}; give the path of a py:percent file")
     output.parent.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import torch
 from filelock import FileLock, Timeout
 
 VARIABLE = "CUDA_VISIBLE_DEVICES"
@@ -20,6 +19,8 @@ def visible() -> list[str]:
     named = os.environ.get(VARIABLE)
     if named is not None:
         return [name.strip() for name in named.split(",") if name.strip()]
+    import torch  # takes seconds
+
     return [str(index) for index in range(torch.cuda.device_count())]
 
 

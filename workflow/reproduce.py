@@ -24,16 +24,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
-from estimate import Estimate, estimate
 from execute import EXIT_FAILED, EXIT_STOPPED, EXIT_WRONG, SIGNALS
 from experiments import EXPERIMENTS, Device, Run, check, explain, nearest, read
 from filelock import FileLock, Timeout
 from gpus import visible
 from pydantic import BaseModel, ConfigDict, ValidationError
-from run_one import outcome
+
+if TYPE_CHECKING:  # PyTorch takes seconds to import: where it is used, Ctrl-C is understood
+    from estimate import Estimate
 
 HERE = Path(__file__).parent
 STATES = Path("_build/batch")
@@ -258,6 +259,8 @@ def _left(batch: Batch, told: dict[str, str], report: dict[str, Any]) -> str:
 
 def summarise(batch: Batch, code: int, stopped: bool) -> int:
     """Say how each run stands, by its record.  Returns the exit code."""
+    from run_one import outcome
+
     waiting = {run.id for run in batch.pending}
     states: dict[str, list[Run]] = {name: [] for name in ("done", "skipped", "diverged", "stopped", "failed")}
     for run in batch.runs:
@@ -338,6 +341,8 @@ def _prepare(given: argparse.Namespace) -> tuple[Batch, int, dict[str, Any]]:
         raise ValueError(f"--jobs expects 1 or more, got {jobs}")
     runs = targets[given.target]
     check(runs)
+    from estimate import estimate
+
     roots = {settings.root, Path("results")}
     estimates = {run.id: estimate(run, run.device or settings.device, roots) for run in runs}
     state = STATES / f"{datetime.now():%Y%m%d-%H%M%S}-{os.getpid()}"
