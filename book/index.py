@@ -49,7 +49,7 @@ records = load_all("../_build/runs") or load_all("../results")
 Markdown(report.markdown(report.accuracy_table(records)))
 
 # %% tags=["remove-input"]
-Markdown(report.markdown(report.difference_table(records)))
+Markdown(report.markdown(report.difference_table(records, equal_shortcuts=True)))
 
 # %% tags=["remove-input"]
 Markdown(

@@ -35,7 +35,7 @@ from pure.report.networks import (
 )
 from pure.report.networks import blocks_table as blocks_table
 from pure.report.networks import costs_table as costs_table
-from pure.report.networks import display_name
+from pure.report.networks import display_name, shortcut_of
 from pure.report.networks import parameters_table as parameters_table
 from pure.report.style import COLOURS, ON_BOTH
 
@@ -174,10 +174,11 @@ def accuracy_table(records: Iterable[RunRecord]) -> pd.DataFrame:
     return _table(rows)
 
 
-def difference_table(records: Iterable[RunRecord]) -> pd.DataFrame:
+def difference_table(records: Iterable[RunRecord], equal_shortcuts: bool = False) -> pd.DataFrame:
     """How far PURe is ahead of the ResNet of the same depth, under one recipe and on the same data.
 
     One row for each pair ``pureN`` and ``resnetN``, with whatever options, with two tested runs or more each.  The
+    column *Shortcuts* names those of a pair that has not the same kind; ``equal_shortcuts`` leaves such pairs out.  The
     interval is Welch's, for the difference of the mean test accuracies, at 95 %; it covers the seeds' scatter, not that
     of the test images, and knows nothing of runs that diverged: where there are any, they are counted.  Everything is
     formatted text.
@@ -194,6 +195,9 @@ def difference_table(records: Iterable[RunRecord]) -> pd.DataFrame:
     ]
     rows = []
     for pair in pairs:
+        shortcuts = [shortcut_of(runs[0].model.name, **runs[0].model.options) for runs in pair]
+        if equal_shortcuts and shortcuts[0] != shortcuts[1]:
+            continue
         ours, theirs = (Sample.of(100 * test.accuracy for test in _tests(runs)) for runs in pair)
         found = difference(ours, theirs)
         diverged = [len(runs) - len(_tests(runs)) for runs in pair]
@@ -201,6 +205,7 @@ def difference_table(records: Iterable[RunRecord]) -> pd.DataFrame:
             {
                 "Recipe": _recipe_title(pair[0][0]),
                 "Compared": " against ".join(_title(runs[0]) for runs in pair),
+                "Shortcuts": " and ".join(shortcuts) if shortcuts[0] != shortcuts[1] else "",
                 "Difference (points)": f"{found.mean:+.2f}",
                 "95 % interval": f"{found.low:+.2f} to {found.high:+.2f}",
                 "Runs": f"{ours.n} and {theirs.n}",
@@ -580,7 +585,8 @@ def renew_table(text: str, records: Sequence[RunRecord]) -> str:
     _, end, tail = rest.partition(END)
     if not begin or not end:
         raise ValueError(f"expected the lines {BEGIN!r} and {END!r} in the document; put them where the table belongs")
-    tables = [accuracy_table(records), difference_table(records)]
+    fair = difference_table(records, equal_shortcuts=True)
+    tables = [accuracy_table(records), difference_table(records) if fair.empty else fair]
     parts = [markdown(table) for table in tables if not table.empty] or [markdown(tables[0])]
     body = "\n\n".join([*parts, f"Mean ± sample deviation over the seeds. Hardware: {hardware(records)}."])
     return f"{head}{BEGIN}\n{body}\n{END}{tail}"

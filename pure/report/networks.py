@@ -9,6 +9,7 @@ than ResNet18.  Tables are formatted text for :func:`pure.report.markdown`; the 
 from __future__ import annotations
 
 import copy
+import functools
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -41,6 +42,7 @@ __all__ = [
     "paper_numbers",
     "parameters",
     "parameters_table",
+    "shortcut_of",
     "stages",
     "walk",
 ]
@@ -151,6 +153,19 @@ def stages(network: nn.Module) -> dict[str, nn.Sequential]:
 def parameters(network: nn.Module) -> int:
     """Number of trainable numbers."""
     return sum(parameter.numel() for parameter in network.parameters())
+
+
+@functools.cache
+def shortcut_of(model: str, **options: Any) -> str:
+    """``"A"`` or ``"B"``: what a network has on its shortcuts where the shape changes, read off its modules.
+
+    Args:
+        model: one of :func:`pure.list_models`.
+        **options: of :func:`pure.create_model`.
+    """
+    with torch.device("meta"):
+        modules = create_model(model, **options).modules()
+    return "A" if any(isinstance(module, ShortcutA) for module in modules) else "B"
 
 
 def display_name(name: str) -> str:

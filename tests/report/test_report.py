@@ -181,6 +181,7 @@ def test_difference_table_by_hand() -> None:
     assert row == {
         "Recipe": "digits",
         "Compared": "PURe20 against ResNet20",
+        "Shortcuts": "B and A",
         "Difference (points)": "+2.00",
         "95 % interval": WELCH,
         "Runs": "3 and 2",
@@ -238,6 +239,10 @@ def test_a_network_is_compared_with_both_baselines_of_its_depth() -> None:
         ["PURe20 against ResNet20", "+8.00"],
         ["PURe20 against ResNet20 (shortcut=B)", "+4.00"],
     ]
+    assert table["Shortcuts"].tolist() == ["B and A", ""]
+    (row,) = report.difference_table(records, equal_shortcuts=True).to_dict("records")
+    assert (row["Compared"], row["Difference (points)"]) == ("PURe20 against ResNet20 (shortcut=B)", "+4.00")
+    assert "Shortcuts" not in row
 
 
 def test_runs_that_diverged_are_counted_and_in_no_mean() -> None:
@@ -444,9 +449,9 @@ MARKDOWN = """\
 | digits | ResNet20 | 1,234 | 96.00 ± 1.41 | 2 | 100 | 4.0 |"""
 WELCH = "-3.98 to +7.98"
 DIFFERENCE = f"""\
-| Recipe | Compared | Difference (points) | 95 % interval | Runs | Verdict |
-| :--- | :--- | ---: | ---: | ---: | :--- |
-| digits | PURe20 against ResNet20 | +2.00 | {WELCH} | 3 and 2 | undecided |"""
+| Recipe | Compared | Shortcuts | Difference (points) | 95 % interval | Runs | Verdict |
+| :--- | :--- | :--- | ---: | ---: | ---: | :--- |
+| digits | PURe20 against ResNet20 | B and A | +2.00 | {WELCH} | 3 and 2 | undecided |"""
 CLOSING = "Mean ± sample deviation over the seeds. Hardware: A processor, 2 threads, PyTorch 2.11.0."
 
 
