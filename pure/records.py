@@ -356,7 +356,7 @@ class RunRecord(_Part):
 
     @property
     def experiment(self) -> tuple[str, str, str]:
-        """What runs have in common that differ by their seeds alone: recipe, network and data, each as text.
+        """Recipe, network and data, each as text: what runs have in common that differ by their seeds alone.
 
         Execution is no part of it: a mean may go over runs of which some were compiled.
         """

@@ -146,7 +146,7 @@ class ThresholdedUnit(ProductUnitBase):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw the exponents as of :class:`ProductUnitBase`, and set ``theta`` to zero (section 4.1.2)."""
+        """Draw the exponents as the base does, and set ``theta`` to zero (section 4.1.2)."""
         super().reset_parameters()
         if self.theta is not None:
             nn.init.zeros_(self.theta)

@@ -60,7 +60,7 @@ def evaluate(
         protocol: as above.
         device: where the network is and the scores are computed; by default where its parameters are.
         batch_size: images of the crop's (or the smallest) size that are shown at once; of larger ones fewer, in
-            proportion to their area, and never more than :data:`AT_ONCE` pixels.
+            proportion to their area, and never more than ``AT_ONCE`` pixels.
         dtype: floating-point type of autocast, such as ``torch.bfloat16``; None computes in the network's own.
         workers: processes that read and resize; by default none for images in memory, else one for each processor.
         progress: whether to show a bar; by default only on a terminal.

@@ -6,7 +6,7 @@ path       where                                                  module
 reference  everywhere else: exported, traced, transformed, ...    :mod:`pure.nn.functional`
 eager      CPU, CUDA and meta tensors under autograd alone        :mod:`pure.nn.fused.operators`
 operators  the same where a mode or :func:`torch.vmap` listens    :mod:`pure.nn.fused.operators`
-triton     within these two, CUDA tensors of at most float32      :mod:`pure.nn.fused.triton`
+triton     within these two, CUDA tensors of at most float32      ``pure.nn.fused.triton``
 graph      :func:`torch.compile`                                  :mod:`pure.nn.fused.graph`
 ========== ====================================================== ================================================
 """
@@ -42,7 +42,7 @@ def disabled() -> Iterator[None]:
 
 
 def log(reference: Callable[[Tensor, Tensor], Tensor], x: Tensor, threshold: Tensor | float) -> Tensor:
-    """``log(max(x, threshold))`` by the fastest path that holds, in the dtype of :func:`pure.nn.autocast.log_dtype`.
+    """``log(max(x, threshold))`` by the fastest path that holds, in the dtype of ``pure.nn.autocast.log_dtype``.
 
     The operators hand it to the product of matrices in the dtype that autocast would make of it.  Where an input equals
     the threshold, any split of the gradient between the two is right: the reference gives it to the input, the others

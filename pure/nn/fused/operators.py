@@ -54,7 +54,7 @@ def mode_listens() -> bool:
 
 
 def has_kernels(x: Tensor) -> bool:
-    """Whether the kernels of :mod:`pure.nn.fused.triton` take ``x``: on a GPU, and not of double precision."""
+    """Whether the kernels of ``pure.nn.fused.triton`` take ``x``: on a GPU, and not of double precision."""
     return x.is_cuda and x.dtype != torch.float64 and _TRITON_IS_INSTALLED
 
 
