@@ -91,5 +91,5 @@ Markdown(
 # ```
 #
 # Without an installation, the rocket at the top of a notebook's page opens it on a JupyterHub or on Binder, and the
-# arrow beside it downloads the notebook with its outputs. [More ways to rerun](rerun.md), papermill among them, have a
-# page of their own.
+# arrow beside it downloads the notebook with its outputs. [More ways to rerun](rerun.md), papermill among them, have
+# their own page.

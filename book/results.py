@@ -40,7 +40,7 @@ records = built or committed
 # ## PURe and ResNet under one recipe
 #
 # One row for each network; mean ± sample deviation of the test accuracy over the seeds. A training that diverged is an
-# outcome: it is counted in a column of its own, and no mean includes it.
+# outcome: it is counted in its own column, and no mean includes it.
 
 # %% tags=["remove-input"]
 Markdown(report.markdown(report.accuracy_table(records)))

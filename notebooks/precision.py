@@ -263,7 +263,7 @@ for recipe in dict.fromkeys(result.recipe for result in results):
 # ## Several seeds at once
 #
 # The weights of several seeds of a small network can be stacked and trained in one call under `torch.vmap`, each seed
-# on batches of its own; or seeds are trained in processes side by side. Seeds an hour, over those of one after another:
+# on its own batches; or seeds are trained in processes side by side. Seeds an hour, over those of one after another:
 
 # %%
 show(precision_study.seeds_table(files))
