@@ -137,7 +137,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", choices=["cpu", "cuda"])
     parser.add_argument("--rounds", type=int, default=25)
     parser.add_argument("--threads", type=int, help="of PyTorch on the CPU; by default as PyTorch has it")
-    parser.add_argument("--compile", action="store_true", help="compile every layer; there is no plain form then")
+    parser.add_argument("--compile", action="store_true", help="compile every layer; without the plain form")
     parser.add_argument("--precision", nargs="+", choices=AUTOCAST, help="float32, and autocast to the others")
     parser.add_argument("--quick", action="store_true", help="few rounds, one shape of each network: below a minute")
     parser.add_argument("--json", help="file for the result")

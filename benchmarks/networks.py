@@ -102,7 +102,7 @@ def measure(pair: Pair, device: str) -> dict[str, Any]:
 
     result: dict[str, Any] = asdict(pair) | {"seconds": {}}
     steps = {name: training(name) for name in networks}
-    steps["plain"] = _plain(steps["pure"])  # where compiled, a graph of its own
+    steps["plain"] = _plain(steps["pure"])  # where compiled, a separate graph
     if not pair.compiled:
         kept = {name: kept_bytes(lambda n=name: loss(n), own[name]) for name in networks}
         kept["plain"] = kept_bytes(_plain(lambda: loss("pure")), own["pure"])

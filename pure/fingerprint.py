@@ -71,7 +71,7 @@ def modules_used(source: str, root: Path | str | None = None) -> dict[str, Path]
 
 
 def _find(name: str, root: Path) -> Path | None:
-    """The file of a module; None for what is no module of this package, such as a function."""
+    """The file of a module; None for what is not a module of this package, such as a function."""
     if name.partition(".")[0] != PACKAGE:
         return None
     path = root.joinpath(*name.split("."))

@@ -303,7 +303,7 @@ def get_recipe(name: str, model: str, /, **overrides: Any) -> Recipe:
     require_names(name, overrides)
     values = {field: value for field, (value, _) in _values(name, model).items()}
     epochs = overrides.get("epochs")
-    if isinstance(epochs, int) and "milestones" not in overrides:  # what is no int is refused below
+    if isinstance(epochs, int) and "milestones" not in overrides:  # anything but an int is refused below
         moved = (round(milestone * epochs / values["epochs"]) for milestone in values.get("milestones", ()))
         overrides["milestones"] = tuple(max(1, milestone) for milestone in moved)
     if overrides.get("dataset", values["dataset"]) != values["dataset"]:

@@ -1,7 +1,7 @@
 """The record of a run: one JSON file with everything that a table, a figure or a later question needs.
 
 Records lie as ``<root>/<recipe>/<model>/seed<k>/record.json``, committed ones under ``results/``.  A record is written
-last and atomically, so its existence is what tells a finished run from an interrupted one.
+last and atomically, so a finished run has one and an interrupted one has not.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ RECORD_NAME = "record.json"
 
 
 class _Part(BaseModel):
-    """Frozen and closed: a field that nobody declared is an error.  NaN and infinities are kept, as JSON strings."""
+    """Frozen and closed: an undeclared field is an error.  NaN and infinities are kept, as JSON strings."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings", protected_namespaces=())
 
@@ -358,7 +358,7 @@ class RunRecord(_Part):
     def experiment(self) -> tuple[str, str, str]:
         """Recipe, network and data, each as text: what runs have in common that differ by their seeds alone.
 
-        Execution is no part of it: a mean may go over runs of which some were compiled.
+        Execution is not part of it: a mean may go over runs of which some were compiled.
         """
         return self.recipe.model_dump_json(), self.model.model_dump_json(), self.data.fingerprint
 
@@ -424,7 +424,7 @@ def parse(content: bytes) -> RunRecord:
     """A record from its JSON, of this version or of an older one.
 
     Raises:
-        ValueError: it is no record, or one of a version that is not known here.
+        ValueError: it is not a record, or of a version that is not known here.
     """
     values = json.loads(content)
     version = values.get("schema_version") if isinstance(values, dict) else None
@@ -483,13 +483,13 @@ def load(path: Path) -> RunRecord:
 
     Raises:
         FileNotFoundError: there is none.
-        ValueError: the file is no record, or of a version that this package does not read; the fields are named.
+        ValueError: the file is not a record, or of a version that this package does not read; the fields are named.
     """
     try:
         return parse(path.read_bytes())
     except ValueError as error:  # pydantic's and JSON's errors are ValueErrors
         raise ValueError(
-            f"{path} is no run record that this package reads; update the package, or repeat the run: {error}"
+            f"{path} is not a run record that this package reads; update the package, or repeat the run: {error}"
         ) from None
 
 
@@ -497,11 +497,11 @@ def load_all(*roots: Path | str) -> list[RunRecord]:
     """Read every ``record.json`` below the folders, ordered by recipe, model and seed.
 
     A folder that does not exist holds none.  A run is its recipe with every value, its network with every option,
-    its seed and its data: repeated, on another machine or executed in another way, it is no further sample, and a table
+    its seed and its data: repeated, on another machine or executed in another way, it is not a new sample, and a table
     would count it twice.
 
     Raises:
-        ValueError: a file is no valid record, or two of them are the same run; both are named.
+        ValueError: a file is not a valid record, or two of them are the same run; both are named.
     """
     paths = {path.resolve(): path for root in roots for path in sorted(Path(root).rglob(RECORD_NAME))}
     records: list[RunRecord] = []

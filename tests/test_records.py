@@ -222,7 +222,7 @@ def impossible_recipe(content: dict[str, Any]) -> None:
     content["recipe"]["lr"] = -1.0
 
 
-REFUSED = "is no run record that this package reads; update the package, or repeat the run"
+REFUSED = "is not a run record that this package reads; update the package, or repeat the run"
 
 
 @pytest.mark.parametrize(

@@ -122,7 +122,7 @@ def test_a_failing_cell_leaves_the_notebook_under_another_name(
     assert "a is 13\n" in output_text(nbformat.read(failed, as_version=4))
     error = capsys.readouterr().err
     assert "AssertionError: unlucky" in error
-    assert f"What it got to: {failed}" in error
+    assert f"Partial output: {failed}" in error
 
 
 def test_a_kernel_that_dies_is_a_failure_and_is_not_tried_again(

@@ -225,7 +225,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_STOPPED
     except FAILURES as error:
         partial = options.output.with_suffix(".failed.ipynb")
-        print(f"workflow/execute.py: {explain(error)}\nWhat it got to: {partial}", file=sys.stderr)
+        print(f"workflow/execute.py: {explain(error)}\nPartial output: {partial}", file=sys.stderr)
         return EXIT_FAILED
     except (OSError, yaml.YAMLError) as error:
         print(f"workflow/execute.py: {error}", file=sys.stderr)

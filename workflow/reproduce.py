@@ -151,7 +151,7 @@ def perform(batch: Batch, jobs: int, options: Sequence[str], keep: bool) -> int:
     with _first_at(batch.settings.root) as first:
         order = sorted(batch.pending, key=lambda run: -batch.estimates[run.id].seconds)
         if not first:
-            print(f"another batch is at work in {batch.settings.root}: the work is shared", flush=True)
+            print(f"another batch is running in {batch.settings.root}: the work is shared", flush=True)
             random.shuffle(order)  # so that the two seldom want the same run
         engine = _start(batch, jobs, options, keep, order)
         with _stopping(engine) as stopped:
@@ -171,7 +171,7 @@ def perform(batch: Batch, jobs: int, options: Sequence[str], keep: bool) -> int:
 
 @contextlib.contextmanager
 def _first_at(root: Path) -> Iterator[bool]:
-    """Whether no other batch is at work there."""
+    """Whether no other batch is running there."""
     root.mkdir(parents=True, exist_ok=True)
     lock = FileLock(root / ".batch.lock")
     try:

@@ -72,7 +72,7 @@ def _own_options(name: str) -> dict[str, Any]:
 
 
 def _shared_options(name: str) -> dict[str, tuple[Any, Any]]:
-    """What :func:`pure.data.preparation.prepare` does for this set, which has no option of its own by the name."""
+    """What :func:`pure.data.preparation.prepare` does for this set, which has no own option by this name."""
     own = _own_options(name)
     return {option: described for option, described in preparation.OPTIONS.items() if option not in own}
 

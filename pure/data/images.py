@@ -99,7 +99,7 @@ class ImageSet:
     """Images in memory.
 
     Attributes:
-        images: shape ``(N, C, H, W)``, uint8; float32 where grey levels are no whole numbers, as under noise.
+        images: shape ``(N, C, H, W)``, uint8; float32 where grey levels are not whole numbers, as under noise.
         labels: shape ``(N,)``, int64.
     """
 

@@ -181,7 +181,7 @@ def read_split(path: Path | str) -> SplitFile:
             rows=None if rows is None else {name: torch.tensor(part, dtype=torch.int64) for name, part in rows.items()},
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} is no written split ({error}); move it elsewhere to divide again") from None
+        raise ValueError(f"{path} is not a written split ({error}); move it elsewhere to divide again") from None
 
 
 def stratified_split(

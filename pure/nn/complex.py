@@ -148,7 +148,7 @@ class ComplexProductUnit(ComplexUnit):
     Args:
         in_features: number of inputs of each unit.
         out_features: number of units.
-        bias: False; there is no other.
+        bias: must be False; a product unit has none.
         eps: magnitudes of the inputs below it count as ``eps``; with 0, an input of zero makes a product zero or
             infinite, as :func:`complex_product_unit` says.
         init_a: the argument ``a`` of :func:`torch.nn.init.kaiming_uniform_` for the exponents.
@@ -199,7 +199,7 @@ class ComplexProductUnit2d(Windowed, ComplexUnit):
         padding: pixels added on each side, each a neutral factor, or ``"same"`` or ``"valid"``.
         dilation: distance in pixels between the factors of a window.
         groups: number of blocks that the channels are divided into.
-        bias: False; there is no other.
+        bias: must be False; a product unit has none.
         eps: as of :class:`ComplexProductUnit`.
         init_a: as of :class:`ComplexProductUnit`.
         precision: as of :class:`ComplexProductUnit`.

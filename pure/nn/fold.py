@@ -161,7 +161,7 @@ def _adjacent(network: nn.Module) -> Iterator[tuple[str, str]]:
 
 
 def _merge(layer: nn.Module, norm: nn.Module) -> nn.Module | None:
-    """One layer in place of two; None where the second is no BN, or the first cannot take it."""
+    """One layer in place of two; None where the second is not a BN, or the first cannot take it."""
     if type(norm) is not nn.BatchNorm2d or norm.running_var is None or _is_altered(layer) or _is_altered(norm):
         return None
     if type(layer) is nn.Conv2d:
@@ -170,7 +170,7 @@ def _merge(layer: nn.Module, norm: nn.Module) -> nn.Module | None:
 
 
 def _is_altered(module: nn.Module) -> bool:
-    """Whether a module has a forward of its own, or hooks, which see what folding changes."""
+    """Whether a module overrides ``forward``, or has hooks, which see what folding changes."""
     hooks = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
     return "forward" in vars(module) or any(getattr(module, name) for name in hooks)
 

@@ -183,7 +183,7 @@ class StabilisedProductUnit(ProductUnit):
         return stabilised_product_unit(x, self.weight, self.tau(), self.smoothness, self.bound, self.precision)
 
     def extra_repr(self) -> str:
-        """The sizes, the two settings of its own, and the others that differ from the paper's."""
+        """The sizes, its two own settings, and the others that differ from the paper's."""
         return f"{super().extra_repr()}, smoothness={self.smoothness}, bound={self.bound}"
 
 
@@ -232,7 +232,7 @@ class StabilisedProductUnit2d(ProductUnit2d):
         )
 
     def extra_repr(self) -> str:
-        """The sizes, the two settings of its own, and the others that differ from the defaults."""
+        """The sizes, its two own settings, and the others that differ from the defaults."""
         return f"{super().extra_repr()}, smoothness={self.smoothness}, bound={self.bound}"
 
 

@@ -57,7 +57,7 @@ class ProductUnitBase(nn.Module):
         weight: exponents, ``(out_features, in_features)`` or ``(out_channels, in_channels / groups, kH, kW)``.
         bias: None; a product unit has none.
         init_a: the argument ``a`` of :func:`torch.nn.init.kaiming_uniform_` for the exponents.
-        precision: as of :class:`ProductUnit`; may be set at any time, and is no part of the state.
+        precision: as of :class:`ProductUnit`; may be set at any time, and is not part of the state.
         bound: the largest magnitude of the exponent of a product; None for none.
     """
 
@@ -224,7 +224,7 @@ class ProductUnit(ThresholdedUnit):
     Args:
         in_features: number of inputs of each unit.
         out_features: number of units.
-        bias: False; there is no other.
+        bias: must be False; a product unit has none.
         threshold: the activation that turns ``theta`` into the threshold, ``"softplus"``, ``"exp"``, ``"sigmoid"`` or
             ``"relu"``; or a positive number, a fixed threshold without ``theta``.  With ``"relu"`` the threshold starts
             at ``eps`` and stays there, since the gradient of ReLU at ``theta = 0`` is zero: set ``theta`` to a positive
@@ -278,7 +278,7 @@ class ProductUnit2d(Windowed, ThresholdedUnit):
         padding: pixels added on each side, or ``"same"`` or ``"valid"``.
         dilation: distance in pixels between the factors of a window.
         groups: number of blocks that the channels are divided into.
-        bias: False; there is no other.
+        bias: must be False; a product unit has none.
         padding_mode: a padded pixel counts as the neutral factor (``"ones"``) or as the ``"threshold"``.
         threshold: as of :class:`ProductUnit`.
         granularity: one threshold for the whole ``"layer"``, or one for each input ``"channel"``.

@@ -290,7 +290,7 @@ def times_table(records: Iterable[RunRecord]) -> pd.DataFrame:
 
 
 def runs_table(records: Iterable[RunRecord]) -> pd.DataFrame:
-    """Every run on a row of its own: network, seed, accuracies in percent, loss, seconds, and, if it diverged, where.
+    """Every run in its own row: network, seed, accuracies in percent, loss, seconds, and, if it diverged, where.
 
     The validation accuracy is that of the selected epoch.  Formatted text.
     """

@@ -124,7 +124,7 @@ def walk(network: nn.Module, channels: int = 3, pixels: int = 32) -> list[Layer]
             note(name, kind, module, output, inputs)
 
     class Operations(TorchFunctionMode):
-        """Notes the operations in a ``forward`` that are no module; what modules without children call is theirs."""
+        """Notes the operations in a ``forward`` that are not modules; calls within childless modules are left out."""
 
         def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             inputs = sources(args)

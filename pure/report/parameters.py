@@ -36,7 +36,7 @@ def check_parameters(namespace: MutableMapping[str, Any], **expected: type) -> d
         The parameters by name, in the order of ``expected``.
 
     Raises:
-        NameError: a name that is no parameter, with the nearest one; or a parameter that is not set.
+        NameError: a name that is not a parameter, with the nearest one; or a parameter that is not set.
         TypeError: a value of another type, with what was expected.
     """
     found = {

@@ -151,7 +151,7 @@ def _parser() -> argparse.ArgumentParser:
         "--if-exists",
         choices=_IF_EXISTS,
         default="fail",
-        help="where DIR holds a run: fail (default); resume: go on with an unfinished one, tell a finished one again; "
+        help="where DIR holds a run: fail (default); resume: go on with an unfinished one, show a finished one again; "
         "replace: go on with an unfinished one, train again in place of a finished one; restart: start from the "
         "beginning",
     )
@@ -197,7 +197,7 @@ def parse_setting(flag: str, text: str) -> tuple[str, Any]:
 
 
 def _say(text: str, stream: TextIO) -> None:
-    """Print a line.  A stream that is full or broken is no failure of a training, whose record is there."""
+    """Print a line.  A full or broken stream is not a failure of the training, whose record is there."""
     try:
         print(text, file=stream, flush=True)
     except (OSError, ValueError):
@@ -216,7 +216,7 @@ def _streams() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _epochs_told() -> Iterator[None]:
-    """The training's log goes to the standard error, with a line for each epoch where there is no bar."""
+    """The training's log goes to the standard error, with a line for each epoch if no bar is shown."""
     logging.basicConfig(format=f"{_PROGRAM}: %(message)s")
     log = logging.getLogger("pure.train")
     before = log.level

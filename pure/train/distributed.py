@@ -216,7 +216,7 @@ def ranks(device: torch.device | str | None = None) -> Iterator[Group]:
         torch.cuda.set_device(chosen)
     distributed.init_process_group(
         "nccl" if on_cuda else "gloo",
-        # A group of its own place in the store: a second one would find the first one's addresses, and wait for them.
+        # Each group has its place in the store: a second one would find the first one's addresses, and wait for them.
         store=PrefixStore(f"group{next(_ENTERED)}", _store(rank, world_size)),
         rank=rank,
         world_size=world_size,

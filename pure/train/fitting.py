@@ -69,7 +69,7 @@ def fit(
     stays, and a message is logged.
 
     Args:
-        recipe: one of :func:`pure.recipes.list_recipes`; PURe and ResNet have values of their own in it.
+        recipe: one of :func:`pure.recipes.list_recipes`; PURe and ResNet have different values in it.
         model: one of :func:`pure.list_models`; or a network from images ``(N, C, H, W)`` to logits, which is trained in
             place and ends with the weights that were tested.  It has PURe's hyper-parameters if it has product units,
             else those of ResNet, and the record names its class and a hash of its layers.

@@ -1,7 +1,7 @@
 """A run: a training with its folder, where it begins, what it saves meanwhile, and what it leaves.
 
 A folder holds checkpoints while the run goes on, and weights and record when it is finished; the record is written
-last, so its existence is what tells.
+last, so it tells that the run is finished.
 """
 
 from __future__ import annotations
@@ -372,7 +372,7 @@ class Run:
         except RuntimeError as error:
             if stop.reason is None:
                 raise
-            # A signal to the group also ends a compiler that is at work, for which PyTorch raises.
+            # A signal to the group also ends a running compiler, and PyTorch then raises.
             raise self._stopped(stop, "stopped without a new checkpoint") from error
         selected = engine.select() if divergence is None else None
         try:

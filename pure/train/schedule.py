@@ -22,7 +22,7 @@ def learning_rate(recipe: Recipe, epochs: Sequence[Epoch]) -> float:
 
     *Milestones* count epochs from the start of the training.  *Plateau*: a drop when the validation loss has not
     improved over ``patience`` consecutive epochs (section 4.1.2), counted again after each drop and from the end of the
-    warm-up; a NaN is no improvement.  This is :class:`torch.optim.lr_scheduler.ReduceLROnPlateau` with ``threshold=0``
+    warm-up; a NaN never improves it.  This is :class:`torch.optim.lr_scheduler.ReduceLROnPlateau` with ``threshold=0``
     and ``patience`` *less one*: PyTorch counts the epochs that it lets pass, and drops after one more.
 
     Args:

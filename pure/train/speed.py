@@ -78,7 +78,7 @@ def autocast(recipe: Recipe, device: torch.device) -> torch.autocast:
 def grad_scaler(recipe: Recipe, device: torch.device) -> torch.amp.GradScaler:
     """Scales the loss where gradients pass through float16, whose smallest number is 6e-8; does nothing elsewhere.
 
-    A step whose gradients overflow is skipped, and the scale is halved: that is no divergence.
+    A step whose gradients overflow is skipped, and the scale is halved: that is not a divergence.
     """
     return torch.amp.GradScaler(device.type, enabled="float16" in (recipe.precision, recipe.unit_precision))
 

@@ -295,7 +295,9 @@ def test_another_source_is_refused(tmp_path: Path) -> None:
 def test_a_damaged_division_is_refused(text: str, tmp_path: Path) -> None:
     path = tmp_path / "split.json"
     path.write_text(text)
-    with pytest.raises(ValueError, match=r"split.json is no written split \(.*\); move it elsewhere to divide again"):
+    with pytest.raises(
+        ValueError, match=r"split.json is not a written split \(.*\); move it elsewhere to divide again"
+    ):
         read_split(path)
 
 

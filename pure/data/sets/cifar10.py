@@ -232,7 +232,7 @@ def _read_binary(folder: Path, name: str) -> tuple[Tensor, Tensor]:
     content = np.fromfile(path, dtype=np.uint8)
     if len(content) % record or not len(content):
         raise ValueError(
-            f"{path} has {len(content):,} bytes, which is no multiple of {record:,} (a label and the pixels of an "
+            f"{path} has {len(content):,} bytes, which is not a multiple of {record:,} (a label and the pixels of an "
             "image); move it elsewhere and get the published one"
         )
     rows = torch.from_numpy(content.reshape(-1, record))
@@ -288,7 +288,7 @@ def _check_variant(source: _Source, tree: FolderImages) -> None:
         if variant != source.variant:
             raise ValueError(
                 f"{tree.root / path} is {variant}, other images in {source.folder} are {source.variant}; keep the "
-                "variants in trees of their own"
+                "variants in separate trees"
             )
 
 

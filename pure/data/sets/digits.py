@@ -19,7 +19,7 @@ def digits(split_seed: int = 0, fractions: tuple[float, float, float] = (0.6, 0.
     """Scikit-learn's digits, stratified and seeded into training, validation and test set.
 
     Args:
-        split_seed: fixes the division.  It is no part of a run's seed: all runs see the same test set.
+        split_seed: fixes the division.  It is not part of a run's seed: all runs see the same test set.
         fractions: shares of training, validation and test set.
 
     Returns:

@@ -90,7 +90,7 @@ def check_counts(part: str, classes: Sequence[str], labels: Tensor) -> None:
     """
     if len(classes) != CLASSES:
         strange = [name for name in classes if not (name[:1] == "n" and len(name) == 9 and name[1:].isdigit())]
-        detail = f", of which {len(strange)} are no WordNet numbers such as n01440764 ({some(strange)})" * bool(strange)
+        detail = f", of which {len(strange)} are not WordNet numbers, like n01440764 ({some(strange)})" * bool(strange)
         raise ValueError(
             f"the tree {part} has {len(classes)} classes{detail}; ILSVRC 2012 has {CLASSES}. Unpack it completely, or "
             "read another tree (Imagenette, a subset) as data set image-folder"

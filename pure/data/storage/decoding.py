@@ -69,7 +69,7 @@ def _decode_with_pillow(data: NDArray[np.uint8]) -> Tensor:
             full = image.convert("RGBA") if "transparency" in image.info else image
             pixels = np.array(full.convert("RGB"))
     except UnidentifiedImageError:  # its message is the address of an object
-        raise OSError(f"it is no image, of {len(data):,} bytes") from None
+        raise OSError(f"it is not an image ({len(data):,} bytes)") from None
     except OSError:
         raise
     except Exception as error:  # a damaged file can raise anything: ValueError, SyntaxError, struct.error, ...
@@ -101,7 +101,7 @@ def _depth(image: Image.Image) -> int | None:
 
 
 def _jpeg_pixels(data: memoryview) -> int:
-    """How many pixels a JPEG promises in the header of its first frame; 0 if there is none, or it is no JPEG.
+    """How many pixels a JPEG promises in the header of its first frame; 0 if it has no frame, or is not a JPEG.
 
     torchvision's decoder believes it whatever it says: two wrong bytes could ask for 13 GB.
     """

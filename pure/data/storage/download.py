@@ -1,4 +1,4 @@
-"""One file from the web, resumable: nothing stands under its name before its SHA-256 is the published one.
+"""One file from the web, resumable: it gets its name only when its SHA-256 is the published one.
 
 The bytes go to ``NAME.part``.  Whatever interrupts the transfer, the part stays and the next call goes on from its end;
 it gets its name when it is complete and checked.  The published checksum is also what tells a stale part: a file put

@@ -50,7 +50,7 @@ class FolderImages:
     """The images of a tree ``root/<class>/.../<file>``, read and decoded on demand.
 
     They are listed by class and then by name, both in the order of their characters.  Hidden files and folders (a dot
-    in front) and files that are no images by their extension are left out, as copies of trees often have them.  The
+    in front) and files without an image's extension are left out, as copies of trees often have them.  The
     object is small enough to be sent to worker processes: a million images are a few arrays.
 
     Args:

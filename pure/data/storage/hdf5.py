@@ -125,7 +125,7 @@ class HDF5Images:
     def _images(self) -> h5py.Dataset:
         """The images in the file, which this process opens if it has not yet."""
         if self._opened is None or self._opened[0] != os.getpid():
-            # Best effort: some network file systems know no locks, and nobody writes to a finished file.
+            # Best effort: some network file systems have no locks, and nothing writes to a finished file.
             self._opened = (os.getpid(), h5py.File(self.path, "r", locking="best-effort")["images"])
         return self._opened[1]
 
@@ -299,7 +299,7 @@ def _write(
 
 
 def _chunk_seed(seed: int, number: int) -> int:
-    """A seed of its own for each chunk; NumPy keeps this hash the same in all versions."""
+    """A different seed for each chunk; NumPy keeps this hash the same in all versions."""
     return int(np.random.SeedSequence((seed, number)).generate_state(1, np.uint64)[0] >> 1)
 
 

@@ -76,7 +76,7 @@ def unreachable(title: str, source: str, target: Path, error: Exception) -> Conn
 def writable_folder(candidates: Iterable[Path]) -> Path | None:
     """The first of the folders that a file can be written to, made if need be; None if none can.
 
-    A file is really written: permissions alone do not tell of a read-only mount or a full disk.
+    A file is really written: permissions alone do not show a read-only mount or a full disk.
     """
     for folder in candidates:
         try:

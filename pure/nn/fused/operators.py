@@ -32,7 +32,7 @@ _TRITON_IS_INSTALLED = importlib.util.find_spec("triton") is not None  # not loa
 def is_plain(x: Tensor) -> bool:
     """Whether an :class:`torch.autograd.Function` takes this tensor, and a number may be read from it.
 
-    It is no subclass, no graph is captured of it and nothing transforms it; a mode may listen.
+    It is not a subclass, no graph is captured of it and nothing transforms it; a mode may listen.
     """
     functorch = torch._C._functorch
     return (

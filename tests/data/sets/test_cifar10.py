@@ -113,7 +113,7 @@ def test_a_damaged_binary_batch_and_batch_5_of_a_tree_are_refused(
     with pytest.raises(ValueError, match=r"data_batch_2.bin \(24,583 bytes\) is damaged: its MD5 is not"):
         cifar10(tmp_path, test="batch5")
     monkeypatch.setattr(module, "_BINARY_MD5", {})
-    with pytest.raises(ValueError, match=r"24,583 bytes, which is no multiple of 3,073"):
+    with pytest.raises(ValueError, match=r"24,583 bytes, which is not a multiple of 3,073"):
         cifar10(tmp_path, test="batch5")
     with pytest.raises(ValueError, match=r"test='batch5' needs the original batches, and .* is a tree \(cifar10-png\)"):
         cifar10(write_tree(tmp_path / "cifar10-png"), test="batch5")

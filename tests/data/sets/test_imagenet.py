@@ -78,7 +78,7 @@ def test_counts_that_differ_are_named() -> None:
 def test_other_numbers_of_classes_are_refused() -> None:
     with pytest.raises(ValueError, match=r"train has 999 classes; ILSVRC 2012 has 1000\. .* as data set image-folder"):
         check_counts("train", WNIDS[:-1], torch.zeros(1, dtype=torch.int64))
-    with pytest.raises(ValueError, match=r"1002 classes, of which 2 are no WordNet numbers .* \(tmp, n1\);"):
+    with pytest.raises(ValueError, match=r"1002 classes, of which 2 are not WordNet numbers, .* \(tmp, n1\);"):
         check_counts("train", [*WNIDS, "tmp", "n1"], torch.zeros(1, dtype=torch.int64))
 
 

@@ -147,7 +147,7 @@ def test_all_unreadable_images_are_counted(tree: Path) -> None:
     assert list(faults) == ["cat/2.png", "dog/0.png"]
     assert all(faults.values())
     (tree / "train" / "dog" / "0.png").write_bytes(b"hello")
-    assert FolderImages(tree / "train").verify()["dog/0.png"] == "it is no image, of 5 bytes"
+    assert FolderImages(tree / "train").verify()["dog/0.png"] == "it is not an image (5 bytes)"
     with pytest.raises(UnreadableImageError, match=r"cannot read 2 of 6 images: .*cat/2\.png \(.*dog/0\.png \("):
         FolderImages(tree / "train").in_memory()
     with pytest.raises(
