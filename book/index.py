@@ -41,11 +41,11 @@
 from IPython.display import Markdown
 
 from pure import report
-from pure.records import load_all
+from pure.records import read_records
 
 # The runs of this build.  A fresh clone on a hub has none yet: there, those
 # that the repository holds.
-records = load_all("../_build/runs") or load_all("../results")
+records = read_records("../_build/runs") or read_records("../results")
 Markdown(report.markdown(report.accuracy_table(records)))
 
 # %% tags=["remove-input"]

@@ -28,12 +28,12 @@ import matplotlib.pyplot as plt
 from IPython.display import Markdown
 
 from pure import report
-from pure.records import load_all
+from pure.records import read_records
 from pure.report import style
 
 style.use()
-committed = load_all("../results")
-built = load_all("../_build/runs")
+committed = read_records("../results")
+built = read_records("../_build/runs")
 records = built or committed
 
 # %% [markdown]

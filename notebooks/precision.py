@@ -46,7 +46,7 @@ root = next(
     for folder in [here, *here.parents]
     if (folder / "results/precision").is_dir()
 )
-files = precision_study.load(root / "results/precision")
+files = precision_study.read_results(root / "results/precision")
 results = precision_study.results(files)
 studies = dict.fromkeys(result.study for result in results)
 

@@ -45,7 +45,7 @@ root = next(
     for folder in [here, *here.parents]
     if (folder / "results/benchmarks").is_dir()
 )
-records = benchmarks.load(root / "results/benchmarks")
+records = benchmarks.read_results(root / "results/benchmarks")
 
 
 def show(table):
@@ -86,7 +86,7 @@ if not gpus:
     )
 for record in records:
     left_out = [
-        benchmarks.describe(case)
+        benchmarks.case_title(case)
         for case in record["left_out"]
         if case["part"] == "networks"
     ]

@@ -41,10 +41,10 @@ __all__ = [
     "Score",
     "Times",
     "Unit",
-    "load",
-    "load_all",
     "pack_classes",
     "parse",
+    "read_record",
+    "read_records",
     "unpack_classes",
 ]
 
@@ -478,7 +478,7 @@ def _from_version_1(old: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def load(path: Path) -> RunRecord:
+def read_record(path: Path) -> RunRecord:
     """Read and validate one record.
 
     Raises:
@@ -493,7 +493,7 @@ def load(path: Path) -> RunRecord:
         ) from None
 
 
-def load_all(*roots: Path | str) -> list[RunRecord]:
+def read_records(*roots: Path | str) -> list[RunRecord]:
     """Read every ``record.json`` below the folders, ordered by recipe, model and seed.
 
     A folder that does not exist holds none.  A run is its recipe with every value, its network with every option,
@@ -507,7 +507,7 @@ def load_all(*roots: Path | str) -> list[RunRecord]:
     records: list[RunRecord] = []
     seen: dict[tuple[str, str, str, int], Path] = {}
     for path in paths.values():
-        record = load(path)
+        record = read_record(path)
         run = *record.experiment, record.seed
         if run in seen:
             raise ValueError(f"{seen[run]} and {path} are the same run; remove one of them, or name only one folder")

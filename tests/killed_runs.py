@@ -21,7 +21,7 @@ import torch
 from training import in_child, register_small_networks, wait
 
 from pure import data, records
-from pure.records import RECORD_NAME, load
+from pure.records import RECORD_NAME, read_record
 from pure.train import fit
 from pure.train.lock import LOCK_NAME
 
@@ -74,7 +74,7 @@ def outcome(folder: Path, status: int, expected: dict[str, Any]) -> dict[str, An
     """Go on with a run, and compare its record with that of an undisturbed one."""
     left = sorted(path.name for path in folder.iterdir() if path.name != LOCK_NAME) if folder.exists() else []
     begun = wait(in_child(lambda: train(folder)))
-    record = load(folder / RECORD_NAME)
+    record = read_record(folder / RECORD_NAME)
     return {
         "status": status,
         "left": left,
@@ -95,7 +95,7 @@ def main(root: Path, moments: int, seed: int) -> None:
     _, status, usage = os.wait4(in_child(lambda: train(root / "undisturbed")), 0)
     assert status == 0
     seconds = usage.ru_utime + usage.ru_stime
-    expected = load(root / "undisturbed" / RECORD_NAME).outcome()
+    expected = read_record(root / "undisturbed" / RECORD_NAME).outcome()
 
     draw = random.Random(seed)
     at_moments = []

@@ -34,9 +34,9 @@ from pure.records import (
     Score,
     Times,
     Unit,
-    load,
-    load_all,
     pack_classes,
+    read_record,
+    read_records,
     unpack_classes,
 )
 
@@ -165,7 +165,7 @@ def full_record() -> RunRecord:
 def test_record_comes_back_from_its_file(record: RunRecord, tmp_path: Path) -> None:
     path = tmp_path / "a" / "b" / RECORD_NAME
     record.write(path)
-    again = load(path)
+    again = read_record(path)
     assert again == record
     assert again.model_dump() == record.model_dump()
     assert {name: type(value) for name, value in again.model.options.items()} == {
@@ -191,7 +191,7 @@ def test_losses_that_are_no_numbers_stay_what_they_are_in_strict_json(tmp_path: 
     plain = json.loads((tmp_path / RECORD_NAME).read_text(), parse_constant=refuse)
     assert [epoch["train"]["loss"] for epoch in plain["epochs"]] == ["NaN", "Infinity", "-Infinity", 1e300]
 
-    again = load(tmp_path / RECORD_NAME)
+    again = read_record(tmp_path / RECORD_NAME)
     assert [epoch.train.loss for epoch in again.epochs] == pytest.approx(list(losses), nan_ok=True)
     assert all(type(epoch.train.loss) is float for epoch in again.epochs)
     assert again.thresholds["a"] == pytest.approx(math.nan, nan_ok=True)
@@ -237,7 +237,7 @@ REFUSED = "is not a run record that this package reads; update the package, or r
 def test_the_message_names_file_and_field(change: Any, field: str, tmp_path: Path) -> None:
     path = write_changed(tmp_path / RECORD_NAME, change)
     with pytest.raises(ValueError, match=REFUSED) as raised:
-        load(path)
+        read_record(path)
     assert str(raised.value).startswith(str(path))
     assert f"\n{field}\n" in str(raised.value)
 
@@ -246,7 +246,7 @@ def test_the_message_names_file_and_field(change: Any, field: str, tmp_path: Pat
 def test_a_record_of_another_version_is_refused(version: Any, tmp_path: Path) -> None:
     path = write_changed(tmp_path / RECORD_NAME, lambda content: content.update(schema_version=version))
     with pytest.raises(ValueError, match=REFUSED) as raised:
-        load(path)
+        read_record(path)
     expected = f"schema version {version!r}; this package reads 1 to 3, a newer one may have written it"
     assert str(raised.value).endswith(expected)
 
@@ -257,7 +257,7 @@ def test_a_truncated_record_is_refused_by_name(keep: int, tmp_path: Path) -> Non
     make_record().write(path)
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(ValueError, match=rf"record\.json {REFUSED}: .*(char|delimiter|Expecting)"):
-        load(path)
+        read_record(path)
 
 
 @pytest.mark.parametrize(
@@ -266,7 +266,7 @@ def test_a_truncated_record_is_refused_by_name(keep: int, tmp_path: Path) -> Non
 def test_what_is_no_record_at_all(content: bytes, tmp_path: Path) -> None:
     (tmp_path / RECORD_NAME).write_bytes(content)
     with pytest.raises(ValueError, match=REFUSED):
-        load(tmp_path / RECORD_NAME)
+        read_record(tmp_path / RECORD_NAME)
 
 
 def test_a_record_that_could_not_be_read_is_not_written(tmp_path: Path) -> None:
@@ -298,14 +298,14 @@ def test_a_run_has_one_outcome(change: dict[str, Any], message: str) -> None:
 
 def test_no_record(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=RECORD_NAME):
-        load(tmp_path / RECORD_NAME)
+        read_record(tmp_path / RECORD_NAME)
 
 
 # An older version
 
 
 def test_a_record_of_version_1_has_the_same_values(tmp_path: Path) -> None:
-    old, new = json.loads(VERSION_1.read_text()), load(VERSION_1)
+    old, new = json.loads(VERSION_1.read_text()), read_record(VERSION_1)
     assert old["schema_version"] == 1
     assert new.schema_version == 3
     for field in ("model", "data", "environment"):
@@ -331,7 +331,7 @@ def test_a_record_of_version_1_has_the_same_values(tmp_path: Path) -> None:
     assert recipe["milestones"] == (8, 12)
     assert (new.resources, new.noisy, new.divergence, new.deterministic) == (None, None, None, False)
     new.write(tmp_path / RECORD_NAME)
-    assert load(tmp_path / RECORD_NAME) == new
+    assert read_record(tmp_path / RECORD_NAME) == new
 
 
 def test_what_version_1_set_otherwise_has_its_new_name(tmp_path: Path) -> None:
@@ -340,7 +340,7 @@ def test_what_version_1_set_otherwise_has_its_new_name(tmp_path: Path) -> None:
     old["overrides"] = ["epochs", "max_shift", "split_seed"]
     path = tmp_path / RECORD_NAME
     path.write_text(json.dumps(old))
-    new = load(path)
+    new = read_record(path)
     assert new.overrides == ("augmentation", "data_options", "epochs")
     assert (new.recipe.augmentation, new.recipe.data_options) == ("none", {"split_seed": 7})
 
@@ -394,7 +394,7 @@ def test_the_outcome_leaves_out_what_another_machine_changes() -> None:
 
 
 def test_a_record_of_version_2_has_the_execution_out_of_its_recipe(tmp_path: Path) -> None:
-    old, new = json.loads(VERSION_2.read_text()), load(VERSION_2)
+    old, new = json.loads(VERSION_2.read_text()), read_record(VERSION_2)
     assert old["schema_version"] == 2
     assert new.execution == Execution(channels_last=False, compile=False, loader="device")
     assert new.recipe == get_recipe("digits", "resnet20")
@@ -404,12 +404,12 @@ def test_a_record_of_version_2_has_the_execution_out_of_its_recipe(tmp_path: Pat
             assert old[field] == {key: again[field][key] for key in old[field]}
     assert [epoch.train.loss for epoch in new.epochs] == [epoch["train"]["loss"] for epoch in old["epochs"]]
     new.write(tmp_path / RECORD_NAME)
-    assert load(tmp_path / RECORD_NAME) == new
+    assert read_record(tmp_path / RECORD_NAME) == new
 
     old["recipe"] |= {"compile": True, "micro_batches": 2, "cuda_graphs": True}
     old["overrides"] = ["compile", "lr"]
     (tmp_path / RECORD_NAME).write_text(json.dumps(old))
-    changed = load(tmp_path / RECORD_NAME)
+    changed = read_record(tmp_path / RECORD_NAME)
     expected = {"channels_last": False, "compile": True, "cuda_graphs": True, "loader": "device", "micro_batches": 2}
     assert changed.execution == Execution(**expected)
     assert changed.overrides == ("lr",)
@@ -420,7 +420,7 @@ def test_load_all_refuses_a_run_that_was_executed_in_another_way(tmp_path: Path)
     make_record().write(tmp_path / "a" / RECORD_NAME)
     make_record(execution=Execution(compile=True)).write(tmp_path / "b" / RECORD_NAME)
     with pytest.raises(ValueError, match="are the same run"):
-        load_all(tmp_path)
+        read_records(tmp_path)
 
 
 def test_load_all_orders_by_recipe_network_and_seed(tmp_path: Path) -> None:
@@ -428,7 +428,7 @@ def test_load_all_orders_by_recipe_network_and_seed(tmp_path: Path) -> None:
         make_record(model, seed).write(tmp_path / name / RECORD_NAME)
     (tmp_path / "e").mkdir()
     (tmp_path / "e" / "other.json").write_text("no record")
-    found = [(record.model.name, record.seed) for record in load_all(tmp_path)]
+    found = [(record.model.name, record.seed) for record in read_records(tmp_path)]
     assert found == [("pure20", 0), ("pure20", 2), ("pure20", 10), ("resnet20", 0)]
 
 
@@ -437,9 +437,9 @@ def test_load_all_of_several_roots_reads_each_file_once(tmp_path: Path) -> None:
     make_record(seed=1).write(tmp_path / "b" / "c" / RECORD_NAME)
     (tmp_path / "link").symlink_to(tmp_path / "a")
     roots = [tmp_path / "a", tmp_path / "b", str(tmp_path), tmp_path / "link", tmp_path / "none"]
-    assert [record.seed for record in load_all(*roots)] == [0, 1]
-    assert load_all(tmp_path / "none") == []
-    assert load_all() == []
+    assert [record.seed for record in read_records(*roots)] == [0, 1]
+    assert read_records(tmp_path / "none") == []
+    assert read_records() == []
 
 
 def test_load_all_refuses_the_same_run_twice(tmp_path: Path) -> None:
@@ -447,7 +447,7 @@ def test_load_all_refuses_the_same_run_twice(tmp_path: Path) -> None:
     make_record(accuracy=0.5).write(first)
     make_record(accuracy=0.6, train_s=9.0).write(second)  # repeated, on a slower machine
     with pytest.raises(ValueError, match="are the same run; remove one of them, or name only one folder") as raised:
-        load_all(tmp_path / "results", tmp_path / "_build")
+        read_records(tmp_path / "results", tmp_path / "_build")
     assert str(raised.value).startswith(f"{first} and {second}")
 
 
@@ -465,7 +465,7 @@ def test_load_all_refuses_the_same_run_twice(tmp_path: Path) -> None:
 def test_runs_that_differ_are_not_the_same(difference: dict[str, Any], tmp_path: Path) -> None:
     make_record().write(tmp_path / "a" / RECORD_NAME)
     make_record(**difference).write(tmp_path / "b" / RECORD_NAME)
-    assert len(load_all(tmp_path)) == 2
+    assert len(read_records(tmp_path)) == 2
 
 
 def test_load_all_names_the_file_that_is_no_record(tmp_path: Path) -> None:
@@ -474,7 +474,7 @@ def test_load_all_names_the_file_that_is_no_record(tmp_path: Path) -> None:
     bad.parent.mkdir()
     bad.write_text("{}")
     with pytest.raises(ValueError, match=REFUSED) as raised:
-        load_all(tmp_path)
+        read_records(tmp_path)
     assert str(raised.value).startswith(str(bad))
 
 

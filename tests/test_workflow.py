@@ -26,7 +26,7 @@ import yaml
 from test_records import make_record
 
 import pure
-from pure.records import RECORD_NAME, load
+from pure.records import RECORD_NAME, read_record
 
 ROOT = Path(__file__).parents[1]
 TRAIN = ROOT / "notebooks" / "experiments" / "train.py"
@@ -180,7 +180,7 @@ def test_types_of_parameters_on_the_command_line(
 def test_the_training_notebook_runs_and_leaves_its_record(execute: ModuleType, tmp_path: Path) -> None:
     parameters = {"model": "pure20", "seed": 4, "epochs": 1, "out": str(tmp_path / "run"), "progress": False}
     execute.execute(TRAIN, tmp_path / "run.ipynb", parameters)
-    record = load(tmp_path / "run" / RECORD_NAME)
+    record = read_record(tmp_path / "run" / RECORD_NAME)
     assert (record.model.name, record.seed, record.recipe.epochs) == ("pure20", 4, 1)
     executed = nbformat.read(tmp_path / "run.ipynb", as_version=4)
     outputs = [output for cell in executed.cells for output in cell.get("outputs", [])]
@@ -663,7 +663,7 @@ def test_a_batch_that_is_stopped_or_killed_loses_no_finished_run_and_repeats_non
     for path in found:
         seed = int(path.parent.name.removeprefix("seed"))
         undisturbed = pure.fit("digits", "pure20", seed=seed, overrides={"epochs": 3}, device="cpu")
-        assert load(path).outcome() == undisturbed.outcome()
+        assert read_record(path).outcome() == undisturbed.outcome()
     left = [path.name for path in tmp_path.rglob(".*")]
     assert sorted(left) == [".made-from", ".made-from"]
 

@@ -22,7 +22,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pure.records import RECORD_NAME, load
+from pure.records import RECORD_NAME, read_record
 
 ROOT = Path(__file__).parents[1]
 
@@ -189,10 +189,10 @@ def test_a_batch_on_slurm_ends_complete_though_a_job_is_killed_and_one_meets_its
     log = (disturbed / "log").read_text()
     assert "batch: 3 done, 0 skipped, 0 diverged, 0 stopped, 0 failed" in log
     assert "SIGUSR1 was received" in log  # the limit
-    records = [load(disturbed / "runs" / folder / RECORD_NAME) for folder in FOLDERS]
+    records = [read_record(disturbed / "runs" / folder / RECORD_NAME) for folder in FOLDERS]
     assert min(record.times.interruptions for record in records[1:]) > 0  # the killed one, and the one of the limit
     engine = Path(next(line for line in log.splitlines() if line.startswith("logs: ")).removeprefix("logs: "))
     assert "Trying to restart job" in (ROOT / engine / "snakemake.log").read_text()  # the killed one
     assert reproduce(undisturbed, "quick", experiments).wait(1500) == 0
     for record, folder in zip(records, FOLDERS, strict=True):
-        assert record.outcome() == load(undisturbed / "runs" / folder / RECORD_NAME).outcome()
+        assert record.outcome() == read_record(undisturbed / "runs" / folder / RECORD_NAME).outcome()

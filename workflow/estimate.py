@@ -14,7 +14,7 @@ from experiments import Run, tuples
 
 import pure
 from pure.recipes import Recipe, get_recipe
-from pure.records import RECORD_NAME, load
+from pure.records import RECORD_NAME, read_record
 from pure.report.networks import costs
 
 IMAGES = {
@@ -60,7 +60,7 @@ def _seconds_an_epoch(folder: Path, device: str) -> list[float]:
     found = []
     for path in folder.glob(f"seed*/{RECORD_NAME}"):
         with contextlib.suppress(OSError, ValueError):
-            record = load(path)
+            record = read_record(path)
             if record.environment.device == {"gpu": "cuda", "cpu": "cpu"}[device] and record.epochs:
                 found.append(record.times.total_s / len(record.epochs))
     return found

@@ -102,11 +102,11 @@ class Run:
 
     def finished(self, root: Path, notebooks: Path) -> RunRecord | None:
         """The record, if the run is up to date: record and executed notebook come from what is there now."""
-        from pure.records import RECORD_NAME, load
+        from pure.records import RECORD_NAME, read_record
 
         folder = self.folder(root)
         try:
-            record = load(folder / RECORD_NAME)
+            record = read_record(folder / RECORD_NAME)
             made_from = {(folder / MADE_FROM).read_text(), _fingerprint_of(self.output(notebooks))}
         except (OSError, ValueError):
             return None

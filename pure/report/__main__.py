@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pure.data.storage.files import write_atomically
-from pure.records import load_all
+from pure.records import read_records
 from pure.report import renew_table
 
 __all__ = ["main"]
@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("roots", type=Path, nargs="+", help="folders with records")
     options = parser.parse_args(arguments)
     try:
-        text = renew_table(options.document.read_text(encoding="utf-8"), load_all(*options.roots))
+        text = renew_table(options.document.read_text(encoding="utf-8"), read_records(*options.roots))
     except (ValueError, OSError) as error:
         print(f"python -m pure.report: {error}", file=sys.stderr)
         return 2

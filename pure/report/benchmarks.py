@@ -30,16 +30,16 @@ __all__ = [
     "Ratio",
     "bandwidth_table",
     "bars_table",
+    "case_title",
     "cases",
-    "describe",
     "epochs_table",
     "floor_table",
-    "load",
     "machine_columns",
     "machines_table",
     "networks_table",
     "ratio",
     "ratios_figure",
+    "read_results",
 ]
 
 NOT_MEASURED = "not measured"
@@ -114,7 +114,7 @@ BARS = (
 """What the product unit's speed and memory should be, chosen before anything was measured."""
 
 
-def load(folder: Path | str) -> list[dict[str, Any]]:
+def read_results(folder: Path | str) -> list[dict[str, Any]]:
     """The records of a folder, by file name; those of a CPU first."""
     records = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(Path(folder).glob("*.json"))]
     return sorted(records, key=lambda record: str(record["device"]) != "cpu")
@@ -148,7 +148,7 @@ def bars_table(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
             rows.append(
                 {
                     "What": bar.text,
-                    "Case": describe(case) if case else "",
+                    "Case": case_title(case) if case else "",
                     "At most": f"{bar.most:g}" if bar.what == "run" else f"{bar.most:.2f}",
                     "Measured": _figure(found, bar) if found else NOT_MEASURED,
                     "Met": "" if found is None else "yes" if found.median <= bar.most else "no",
@@ -163,7 +163,7 @@ def _figure(found: Ratio, bar: Bar) -> str:
     return f"{found.median:.0f} [{found.low:.0f}, {found.high:.0f}]" if bar.what == "run" else str(found)
 
 
-def describe(case: Case) -> str:
+def case_title(case: Case) -> str:
     """The settings of a case in words."""
     if case["part"] == "epoch":
         graphs = ", CUDA graphs" if case.get("cuda_graphs") else ""
@@ -182,7 +182,7 @@ def networks_table(record: Mapping[str, Any]) -> pd.DataFrame:
     for case in cases([record], part="networks"):
         training, inference = case["seconds"]["training"], case["seconds"]["inference"]
         row = {
-            "Case": describe(case),
+            "Case": case_title(case),
             "Training step": str(ratio(training, "pure", "resnet")),
             "Inference": str(ratio(inference, "pure", "resnet")),
             "Folded": _if_there(inference, "pure_folded", "resnet_folded"),
@@ -205,7 +205,7 @@ def epochs_table(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     rows = []
     for case in cases(records, part="epoch"):
         seconds = case["seconds"]
-        row = {"Device": case["device"], "Epoch": describe(case)}
+        row = {"Device": case["device"], "Epoch": case_title(case)}
         for name, family in (("pure", "PURe"), ("resnet", "ResNet")):
             row[f"{family}, images/s"] = f"{case['images'] / statistics.median(seconds[name]):,.0f}"
         rows.append(row | {"Time, PURe / ResNet": str(ratio(seconds, "pure", "resnet"))})
@@ -256,7 +256,7 @@ def ratios_figure(record: Mapping[str, Any], mode: str = "training") -> Figure:
         handles = [Line2D([], [], color=colour, linewidth=3, label=words) for words, colour in shown.items()]
         axes.legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
     axes.axvline(1, color=COLOURS["resnet"], linewidth=1)
-    axes.set_yticks(range(len(found)), [describe(case) for case in found])
+    axes.set_yticks(range(len(found)), [case_title(case) for case in found])
     axes.set_ylim(len(found) - 0.4, -0.6)  # the first case at the top
     axes.grid(axis="y", visible=False)
     axes.set_xlabel(f"{'training step' if mode == 'training' else mode}: time of PURe / time of ResNet")

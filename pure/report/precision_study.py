@@ -32,9 +32,9 @@ __all__ = [
     "candidates",
     "decision",
     "decision_table",
-    "load",
     "logits_table",
     "machines_table",
+    "read_results",
     "results",
     "seeds_table",
     "steps_table",
@@ -108,7 +108,7 @@ class Result:
         return sound and self.time == "faster"
 
 
-def load(folder: Path | str) -> dict[str, dict[str, Any]]:
+def read_results(folder: Path | str) -> dict[str, dict[str, Any]]:
     """The files of a folder, by name without ending: studies, and what ``benchmarks/seeds.py`` wrote."""
     return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(Path(folder).glob("*.json"))}
 

@@ -17,7 +17,7 @@ from pure.data import Splits
 from pure.execution import get_execution
 from pure.nn.units import ProductUnitBase
 from pure.recipes import Recipe, changed_recipe
-from pure.records import RECORD_NAME, RunRecord, load
+from pure.records import RECORD_NAME, RunRecord, read_record
 from pure.train.determinism import deterministic as restricted
 from pure.train.distributed import ranks
 from pure.train.dry_run import overview
@@ -205,7 +205,7 @@ def load_run(
         ValueError: the weights or the data are not those of the record.
     """
     folder = Path(folder)
-    record = load(folder / RECORD_NAME)
+    record = read_record(folder / RECORD_NAME)
     path = weights_of(folder)
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != record.weights_sha256:

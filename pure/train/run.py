@@ -45,7 +45,7 @@ from pure.records import (
     Resources,
     RunRecord,
     Times,
-    load,
+    read_record,
 )
 from pure.train import speed
 from pure.train.checkpoint import CheckpointError, Checkpoints, ForeignCheckpointError
@@ -148,7 +148,7 @@ def finished(folder: Path, training: Training) -> RunRecord | None:
     if not path.exists():
         return None
     try:
-        record = load(path)
+        record = read_record(path)
     except ValueError as error:
         reason = str(error).partition("; ")[2]
         raise ValueError(
@@ -464,7 +464,7 @@ class Run:
 def _is_finished(folder: Path, started: str) -> bool:
     """Whether the folder holds the record of the run that began then: it was killed before it removed checkpoints."""
     try:
-        return load(folder / RECORD_NAME).times.started.isoformat() == started
+        return read_record(folder / RECORD_NAME).times.started.isoformat() == started
     except (FileNotFoundError, ValueError):
         return False
 

@@ -97,7 +97,7 @@ def test_folded_networks_stand_beside_the_others_where_they_were_timed() -> None
 
 
 def test_tables_of_the_committed_records() -> None:
-    records = benchmarks.load(ROOT / "results/benchmarks")
+    records = benchmarks.read_results(ROOT / "results/benchmarks")
     assert records, "results/benchmarks holds no record"
     for each in records:
         assert not [found for found in each["cases"] if "error" in found]

@@ -201,7 +201,7 @@ def test_files_of_stacked_seeds_are_told_from_studies(tmp_path: Path) -> None:
     }
     (tmp_path / "seeds.json").write_text(json.dumps(stacked))
     (tmp_path / "gpu.json").write_text(json.dumps(of_a_gpu()))
-    files = precision_study.load(tmp_path)
+    files = precision_study.read_results(tmp_path)
     assert {result.study for result in precision_study.results(files)} == {"gpu"}
     table = precision_study.seeds_table(files)
     shown = table[["Study", "Stacked", "Verdict", "Side by side"]].to_numpy().tolist()

@@ -20,7 +20,7 @@ from training import QUICK, SMALL, contents, pure4
 from pure import data
 from pure.data import ImageSet, Splits
 from pure.models import list_models, registry
-from pure.records import RECORD_NAME, load
+from pure.records import RECORD_NAME, read_record
 from pure.train import WEIGHTS_NAME, Stopped, estimate, fit, load_run, lock, predict
 from pure.train.__main__ import main, model_names
 from pure.train.checkpoint import LATEST
@@ -123,7 +123,7 @@ def test_what_is_ignored_from_the_start_stays_ignored(tmp_path: Path) -> None:
 
 def test_without_a_terminal_every_epoch_has_a_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert main(given(tmp_path / "run", "--set", "batch_size=128")) == 0
-    record = load(tmp_path / "run" / RECORD_NAME)
+    record = read_record(tmp_path / "run" / RECORD_NAME)
     lines = [message.getMessage() for message in caplog.records]
     assert len(lines) == 2
     for number, (line, epoch) in enumerate(zip(lines, record.epochs, strict=True), 1):
@@ -146,7 +146,7 @@ def test_a_stream_that_cannot_be_written_to_is_no_failure(tmp_path: Path) -> Non
         timeout=300,
     )
     assert closed.returncode == 0
-    assert load(tmp_path / "a" / RECORD_NAME).outcome() == load(tmp_path / "b" / RECORD_NAME).outcome()
+    assert read_record(tmp_path / "a" / RECORD_NAME).outcome() == read_record(tmp_path / "b" / RECORD_NAME).outcome()
 
 
 # Help and spelling
@@ -193,11 +193,11 @@ def test_following_the_message_of_a_stopped_run_goes_on_with_it(
 ) -> None:
     words = given(tmp_path / "run", "--set", "batch_size=300")
     assert main(words) == 0
-    first = load(tmp_path / "run" / RECORD_NAME)
+    first = read_record(tmp_path / "run" / RECORD_NAME)
     assert main([*words, "--if-exists", "restart", "--max-seconds", "0"]) == 75
     assert "give --if-exists resume" in capsys.readouterr().err
     assert main([*words, "--if-exists", "resume"]) == 0
-    second = load(tmp_path / "run" / RECORD_NAME)
+    second = read_record(tmp_path / "run" / RECORD_NAME)
     assert second.times.started > first.times.started
     assert second.times.interruptions == 1
     assert second.outcome() == first.outcome()

@@ -331,7 +331,7 @@ def test_overwrite_and_resume_go_on_with_a_run_that_replaces_a_record(undisturbe
     first = fit_in(tmp_path)
     with pytest.raises(Stopped):
         fit_in(tmp_path, if_exists="restart", max_seconds=0)
-    assert records.load(tmp_path / RECORD_NAME) == first  # until the other one is there
+    assert records.read_record(tmp_path / RECORD_NAME) == first  # until the other one is there
     record = fit_in(tmp_path, if_exists="replace")
     assert record.times.interruptions == 1
     assert record.outcome() == undisturbed.outcome()

@@ -76,7 +76,7 @@ def test_pure20_reaches_97_percent_on_the_digits_in_30_seconds() -> None:
 
 def test_fit_returns_what_it_wrote(finished: tuple[Path, RunRecord]) -> None:
     folder, record = finished
-    assert records.load(folder / RECORD_NAME) == record
+    assert records.read_record(folder / RECORD_NAME) == record
     assert sorted(contents(folder)) == [RECORD_NAME, WEIGHTS_NAME]
     json.loads((folder / RECORD_NAME).read_text(), parse_constant=pytest.fail)  # no NaN, no Infinity: strict JSON
 
@@ -295,7 +295,7 @@ def test_the_weights_of_the_selected_epoch_are_tested_and_saved(
     expected = math.log(math.exp(selected) + 9) - selected * zeros / 360
     assert record.test is not None
     assert record.test.loss == pytest.approx(expected, rel=1e-6)
-    written = records.load(tmp_path / RECORD_NAME)
+    written = records.read_record(tmp_path / RECORD_NAME)
     assert [epoch.validation.loss for epoch in written.epochs if epoch.validation] == pytest.approx(losses, nan_ok=True)
 
 
@@ -664,7 +664,7 @@ def test_command_line_refuses_a_finished_folder_and_overwrites_it_when_told(
     assert "--if-exists" in capsys.readouterr().err
     assert contents(folder) == before
     assert main([*given, "--if-exists", "replace"]) == 0
-    assert records.load(folder / RECORD_NAME).recipe.epochs == 1
+    assert records.read_record(folder / RECORD_NAME).recipe.epochs == 1
 
 
 @pytest.mark.parametrize("missing", ["--recipe", "--model", "--out"])

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pure.records import RECORD_NAME, RunRecord, load
+from pure.records import RECORD_NAME, RunRecord, read_record
 from pure.train import WEIGHTS_NAME
 
 TESTS = Path(__file__).parents[1]
@@ -29,7 +29,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, list
 
 
 def record(runs: tuple[Path, Any, str], name: str) -> RunRecord:
-    return load(runs[0] / name / RECORD_NAME)
+    return read_record(runs[0] / name / RECORD_NAME)
 
 
 def losses(run: RunRecord) -> list[float]:

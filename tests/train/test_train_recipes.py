@@ -14,7 +14,7 @@ from PIL import Image
 from training import SMALL
 
 from pure.models import registry
-from pure.records import RECORD_NAME, load
+from pure.records import RECORD_NAME, read_record
 from pure.train import fit, load_run, predict
 from pure.train.schedule import learning_rate, selected_epoch
 
@@ -96,7 +96,7 @@ def test_the_galaxy_recipe_on_synthetic_galaxies(tmp_path: Path) -> None:
     options = {"number": 200, "size": 32, "static_augmentation": "rotate(180)+flip+resized-crop(32)"}
     changes = {"epochs": 6, "patience": 1, "lr": 0.05}
     record = fit("galaxy10-quick", "resnet8", data=tmp_path, out=tmp_path, overrides=changes, data_options=options)
-    assert record == load(tmp_path / RECORD_NAME)
+    assert record == read_record(tmp_path / RECORD_NAME)
     assert record.data.synthetic
     assert record.data.train == 2 * 160  # each training image once more
     assert record.recipe.schedule == "plateau"
