@@ -1,7 +1,7 @@
 """``python -m pure.data``: what data sets there are on this machine, and how to get, check and describe them.
 
 Exit codes: 0 all is well; 1 the files are damaged or not what they should be; 2 the command is wrong, or the data set
-has to be got by hand; 3 the data set is not there; 4 the machine is in the way: no space, no permission, no network,
+must be fetched by hand; 3 the data set is not there; 4 this machine cannot do it: no space, no permission, no network,
 a package that is missing; 130 interrupted.
 """
 

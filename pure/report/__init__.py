@@ -670,7 +670,7 @@ def _divergence(run: RunRecord) -> str:
 
 
 def _reached(times: Sequence[float | None]) -> str:
-    """Median of those that are, and how many they are if not all."""
+    """Median of the times that are not None, and their number if that is not all."""
     reached = [time for time in times if time is not None]
     if not reached:
         return "never"

@@ -173,7 +173,7 @@ def _memory_lines(engine: Engine, kept: int) -> list[str]:
         "training images": images,
     }
     lines = [f"{_size(size):>10}  {name}" for name, size in parts.items() if size]
-    lines.append(f"{_size(sum(parts.values())):>10}  together, without the library's own and what passes by")
+    lines.append(f"{_size(sum(parts.values())):>10}  together, without temporary tensors and what the libraries take")
     views, evaluating = evaluation_bytes(engine)
     lines.append(f"{_size(evaluating):>10}  besides in an evaluation, about, for {views} images at once")
     if device.type == "cuda":

@@ -226,7 +226,7 @@ def run_folder(root: Path | str, recipe: str, model: str, seed: int) -> Path:
 def _refuse_without_folder(**given: bool) -> None:
     named = [name for name, is_given in given.items() if is_given]
     if named:
-        raise ValueError(f"{' and '.join(named)} can be had with a folder only; give out=")
+        raise ValueError(f"cannot use {' and '.join(named)} without a folder; give out=")
 
 
 def outcome(record: RunRecord) -> str:

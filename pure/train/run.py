@@ -126,7 +126,7 @@ def require_folder(folder: Path, if_exists: IfExists) -> None:
     if (folder / RECORD_NAME).exists():
         raise FileExistsError(
             f"{folder} already holds a finished record; choose another folder, or give --if-exists resume "
-            "(if_exists='resume') to be told it again, or --if-exists replace to train again in its place"
+            "(if_exists='resume') to get its record, or --if-exists replace to train again in its place"
         )
     if Checkpoints(folder, {}).exist():
         raise FileExistsError(

@@ -365,7 +365,7 @@ def test_weights_that_do_not_fit_the_package_are_refused(tmp_path: Path, monkeyp
 
 @pytest.mark.parametrize("given", [{"if_exists": "resume"}, {"max_seconds": 3.0}, {"tensorboard": True}])
 def test_what_needs_a_folder_is_refused_without(given: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=f"{next(iter(given))} can be had with a folder only; give out="):
+    with pytest.raises(ValueError, match=f"cannot use {next(iter(given))} without a folder; give out="):
         fit("digits", "pure4", **given)
 
 

@@ -102,7 +102,7 @@ def fetch(
             part.unlink()
             raise ChecksumError(
                 f"{url} sent {received:,} bytes with SHA-256 {found}, expected {sha256}; nothing was kept. Try again; "
-                f"if it stays so, the server's file was changed: get the published one elsewhere and save it as {path}"
+                f"if it repeats, the server's file was changed: get the published one elsewhere and save it as {path}"
             )
         part.replace(path)
     return path
