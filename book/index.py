@@ -49,7 +49,8 @@ records = read_records("../_build/runs") or read_records("../results")
 Markdown(report.markdown(report.accuracy_table(records)))
 
 # %% tags=["remove-input"]
-Markdown(report.markdown(report.difference_table(records, equal_shortcuts=True)))
+differences = report.difference_table(records, equal_shortcuts=True)
+Markdown(report.markdown(differences))
 
 # %% tags=["remove-input"]
 Markdown(
