@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pure.nn.inspection import kept_for_backward
 from pure.report.benchmarks import Ratio, ratio
 
 __all__ = ["Ratio", "kept_bytes", "machine", "paired", "ratio", "write"]
@@ -68,16 +69,8 @@ def kept_bytes(function: Callable[[], Any], without: Sequence[Tensor] = ()) -> i
         function: the forward pass; its result is held while the memory is counted.
         without: tensors whose memory does not count: parameters and buffers.
     """
-    own = {tensor.untyped_storage().data_ptr() for tensor in without}
-    kept: dict[int, Tensor] = {}  # holds the tensors: an address must not be used twice
-
-    def keep(tensor: Tensor) -> Tensor:
-        kept.setdefault(tensor.untyped_storage().data_ptr(), tensor)
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        _result = function()
-    return sum(tensor.untyped_storage().nbytes() for address, tensor in kept.items() if address not in own)
+    _result, kept = kept_for_backward(function, without)
+    return sum(storage.nbytes for storage in kept.values())
 
 
 def machine(device: torch.device | str) -> dict[str, Any]:

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import update_bn
 
+from pure.nn.inspection import modes_restored
+
 __all__ = ["reestimate"]
 
 
@@ -46,18 +48,16 @@ def reestimate(
             "re-estimate, evaluate it as it is"
         )
     batches = _refuse_empty(loader)
-    training = {module: module.training for module in network.modules()}
     momenta = {layer: layer.momentum for layer in layers}
     as_found = [(buffer, buffer.clone()) for layer in layers for buffer in layer.buffers()]
     try:
-        update_bn(batches, network, torch.device(device or statistics[0].device))
+        with modes_restored(network):  # update_bn gives every module the mode of the root
+            update_bn(batches, network, torch.device(device or statistics[0].device))
     except BaseException:
         for buffer, value in as_found:
             buffer.copy_(value)
         raise
-    finally:  # update_bn gives every module the mode of the root, and restores nothing when a batch fails
-        for module, mode in training.items():
-            module.training = mode
+    finally:  # update_bn restores nothing when a batch fails
         for layer, momentum in momenta.items():
             layer.momentum = momentum
 

@@ -21,13 +21,13 @@ import pandas as pd
 import torch
 import yaml
 from torch import Tensor, nn
-from torch.autograd.graph import saved_tensors_hooks
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from pure.models import create_model
 from pure.nn.blocks import ShortcutA
+from pure.nn.inspection import kept_for_backward
 from pure.nn.units import ProductUnitBase
 
 __all__ = [
@@ -441,25 +441,18 @@ def kept_table(blocks: Mapping[str, nn.Module], channels: int, pixels: int) -> p
 def _kept(network: nn.Module, channels: int, pixels: int, with_output: bool = True) -> list[tuple[str, int]]:
     """Storages kept for the backward pass of one image: the innermost module that kept it first, and bytes."""
     network = _without_data(network).train()
-    own = {parameter.untyped_storage()._cdata for parameter in network.parameters()}
-    own |= {buffer.untyped_storage()._cdata for buffer in network.buffers()}
     stack: list[str] = []
-    kept: dict[int, tuple[str, Tensor]] = {}  # holds the tensors: an address must not be used twice
-
-    def keep(tensor: Tensor) -> Tensor:
-        address = tensor.untyped_storage()._cdata
-        if address not in own:
-            kept.setdefault(address, (stack[-1] if stack else "", tensor))
-        return tensor
-
     for name, module in network.named_modules():
         module.register_forward_pre_hook(lambda *_, name=name: stack.append(name))
         module.register_forward_hook(lambda *_: stack.__delitem__(-1))  # a hook's value would replace the output
-    with saved_tensors_hooks(keep, lambda tensor: tensor):
-        output = network(_images(channels, pixels))
+    output, kept = kept_for_backward(
+        lambda: network(_images(channels, pixels)),
+        [*network.parameters(), *network.buffers()],
+        lambda: stack[-1] if stack else "",
+    )
     if not with_output:
         kept.pop(output.untyped_storage()._cdata, None)
-    return [(name, tensor.untyped_storage().nbytes()) for name, tensor in kept.values()]
+    return [(storage.label, storage.nbytes) for storage in kept.values()]
 
 
 class _Transcendentals(TorchDispatchMode):

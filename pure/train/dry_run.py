@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import saved_tensors_hooks
 
 from pure.data import DeviceLoader, Splits, Subset
 from pure.data.protocols import Protocol
+from pure.nn.inspection import kept_for_backward
 from pure.recipes import Recipe, sources
 from pure.records import Epoch, Score
 from pure.train import speed
@@ -65,20 +65,10 @@ def kept_bytes(engine: Engine) -> int:
     """Bytes that a forward pass of one image keeps for its backward pass, every storage once, without the weights."""
     images, labels = next(iter(engine.some_batches(1)))
     images, labels = images[:_KEPT_IMAGES], labels[:_KEPT_IMAGES]
-    weights = {parameter.untyped_storage().data_ptr() for parameter in engine.network.parameters()}
-    kept: dict[int, int] = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in weights:
-            kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    engine.network.train()
-    with saved_tensors_hooks(keep, lambda tensor: tensor), torch.compiler.set_stance("force_eager"):
-        loss = engine.loss(engine.network, images, labels)
-    del loss  # until here nothing was freed, so that no address was used twice
-    return sum(kept.values()) // len(images)
+    network = engine.network.train()
+    with torch.compiler.set_stance("force_eager"):
+        _, kept = kept_for_backward(lambda: engine.loss(network, images, labels), network.parameters())
+    return sum(storage.nbytes for storage in kept.values()) // len(images)
 
 
 def evaluation_bytes(engine: Engine) -> tuple[int, int]:

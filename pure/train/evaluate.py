@@ -21,6 +21,7 @@ from pure.data.images import Images, ImageSet
 from pure.data.machine import processors
 from pure.data.protocols import PROTOCOLS, Protocol
 from pure.data.splits import Splits
+from pure.nn.inspection import modes_restored
 from pure.records import Evaluation, pack_classes
 from pure.signals import ignore_signals
 
@@ -105,7 +106,8 @@ def evaluate(
         disable=None if progress is None else not progress,
     )
     scores = []
-    with bar, torch.inference_mode(), autocast, _evaluation_mode(network):
+    with bar, torch.inference_mode(), autocast, modes_restored(network):
+        network.eval()
         convolutional = protocol.kind == "multi-scale"
         with _fully_convolutional(network, protocol.sizes, mean) if convolutional else nullcontext(network) as form:
             for number, groups in batches:
@@ -238,17 +240,6 @@ def _without_exchange(network: nn.Module) -> nn.Module:
     """The network without DDP, whose call replaces the buffers by those of rank 0 and waits for all ranks."""
     inner = getattr(network, "_orig_mod", network)  # of torch.compile
     return cast(nn.Module, inner.module) if isinstance(inner, nn.parallel.DistributedDataParallel) else network
-
-
-@contextmanager
-def _evaluation_mode(network: nn.Module) -> Iterator[None]:
-    modes = [(module, module.training) for module in network.modules()]
-    network.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 @contextmanager

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from pure.nn.inspection import modes_restored
 from pure.nn.units import ProductUnitBase
 from pure.records import Unit
 
@@ -195,15 +196,16 @@ def first_nonfinite(network: nn.Module, images: Tensor, labels: Tensor, forward:
 @contextmanager
 def _untouched(network: nn.Module) -> Iterator[None]:
     """Buffers, modes and random numbers are as found afterwards; nothing is compiled meanwhile."""
-    modes = {module: module.training for module in network.modules()}
     buffers = [(buffer, buffer.clone()) for buffer in network.buffers()]
     devices = {tensor.device for tensor in (*network.parameters(), *network.buffers()) if tensor.is_cuda}
     try:
-        with torch.random.fork_rng(list(devices)), torch.compiler.set_stance("force_eager"):
+        with (
+            modes_restored(network),
+            torch.random.fork_rng(list(devices)),
+            torch.compiler.set_stance("force_eager"),
+        ):
             yield
     finally:
-        for module, mode in modes.items():
-            module.training = mode
         with torch.no_grad():
             for buffer, value in buffers:
                 buffer.copy_(value)
