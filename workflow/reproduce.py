@@ -299,7 +299,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description="Reproduce a table or a figure of the paper; unknown options go to Snakemake.",
     )
-    parser.add_argument("target", help="a target of workflow/experiments.yaml, such as table6; speed, the benchmark; all of them")
+    parser.add_argument("target", help="a target of workflow/experiments.yaml, as table6; or speed; or all")
     parser.add_argument("--experiments", type=Path, default=EXPERIMENTS, metavar="FILE", help="other experiments")
     parser.add_argument("--profile", default="quick", help="a folder of workflow/profiles: quick, gpu or slurm")
     parser.add_argument("--root", type=Path, help="root of the records; by default the profile's")
