@@ -7,7 +7,6 @@ comes from.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Iterable, Mapping
 from typing import Annotated, Any, Literal, Self
 
@@ -21,6 +20,8 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+
+from pure.wording import did_you_mean
 
 __all__ = [
     "Family",
@@ -352,9 +353,7 @@ def _instead(field: str, fields: Collection[str]) -> str:
 
 def nearest_field(field: str, fields: Collection[str]) -> str:
     """What to give instead of a field that does not exist, in words."""
-    nearest = difflib.get_close_matches(field, fields, n=1)
-    hint = f"did you mean {nearest[0]!r}? " if nearest else ""
-    return f"{hint}it has {', '.join(sorted(fields))}"
+    return f"{did_you_mean(field, fields)}it has {', '.join(sorted(fields))}"
 
 
 def faults(error: ValidationError) -> list[str]:
@@ -384,8 +383,8 @@ def sources(name: str, model: str) -> dict[str, str]:
 
 def _values(name: str, model: str) -> Values:
     if name not in _RECIPES:
-        nearest = difflib.get_close_matches(name.lower(), _RECIPES, n=1)
-        hint = f"did you mean {nearest[0]!r}? " if nearest else ""
-        raise ValueError(f"unknown recipe {name!r}; {hint}known are {', '.join(list_recipes())}")
+        raise ValueError(
+            f"unknown recipe {name!r}; {did_you_mean(name, _RECIPES)}known are {', '.join(list_recipes())}"
+        )
     shared, own = _RECIPES[name]
     return {**shared, **own[family_of(model)], **(_WARM_UP if (name, model) in _WARMED_UP else {})}

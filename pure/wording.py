@@ -10,16 +10,18 @@ __all__ = ["did_you_mean", "some"]
 _NAMED = 5  # a message lists this many names
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
+def did_you_mean(name: str, known: Iterable[str], n: int = 1) -> str:
     """``"did you mean 'flip'? "`` for the known name nearest to a wrong one, whatever its case; ``""`` if none is near.
 
     Args:
         name: as it was given.
         known: the names that there are.
+        n: at most this many are offered, ``"did you mean 'pure18' or 'pure20'? "``.
     """
     known = list(known)
-    nearest = difflib.get_close_matches(name, known, n=1) or difflib.get_close_matches(name.lower(), known, n=1)
-    return f"did you mean {nearest[0]!r}? " if nearest else ""
+    cutoff = 0.6 if n == 1 else 0.5  # where several are offered, they may be further off
+    nearest = [close for form in (name, name.lower()) for close in difflib.get_close_matches(form, known, n, cutoff)]
+    return f"did you mean {' or '.join(map(repr, dict.fromkeys(nearest[:n])))}? " if nearest else ""
 
 
 def some(names: Iterable[str]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
+
+from pure.wording import did_you_mean
 
 if TYPE_CHECKING:  # elsewhere where it is used: Snakemake reads this file in every job, and needs no PyTorch
     from pure.records import RunRecord
@@ -166,8 +167,7 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
 def nearest(name: str, known: Iterable[str]) -> str:
     """A hint at what may have been meant."""
     known = list(known)
-    found = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {found[0]!r}?" if found else f"known are {', '.join(known)}"
+    return did_you_mean(name, known).strip() or f"known are {', '.join(known)}"
 
 
 def _refuse_shared_folders(path: Path, targets: Mapping[str, list[Run]]) -> None:

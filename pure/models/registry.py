@@ -5,12 +5,13 @@ A network is named by its entry function, which registers itself, and is made by
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from torch import nn
+
+from pure.wording import did_you_mean
 
 __all__ = ["REGISTRY", "create_model", "list_models", "refuse_options", "register_model"]
 
@@ -90,9 +91,8 @@ def create_model(name: str, num_classes: int | None = None, in_channels: int = 3
     if not isinstance(name, str):
         raise TypeError(f"expected the name of a model, got {name!r}; pure.list_models() names all")
     if name not in REGISTRY:
-        nearest = difflib.get_close_matches(name.lower(), REGISTRY, n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(nearest)}?" if nearest else f"known are {', '.join(list_models())};"
-        raise ValueError(f"unknown model {name!r}; {hint} pure.list_models() names all {len(REGISTRY)}")
+        hint = did_you_mean(name, REGISTRY, n=3) or f"known are {', '.join(list_models())}; "
+        raise ValueError(f"unknown model {name!r}; {hint}pure.list_models() names all {len(REGISTRY)}")
     classes = {} if num_classes is None else {"num_classes": num_classes}
     return REGISTRY[name](in_channels=in_channels, **classes, **options)
 

@@ -6,7 +6,6 @@ Papermill only warns of a parameter that the notebook does not have, and never l
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import MutableMapping
 from pathlib import Path
@@ -14,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from pure.data.storage.root import ROOT_VARIABLE, data_root
+from pure.wording import did_you_mean
 
 __all__ = ["check_parameters", "repository", "shared_root"]
 
@@ -48,8 +48,7 @@ def check_parameters(namespace: MutableMapping[str, Any], **expected: type) -> d
         and not callable(value)
     }
     for name in (name for name in found if name not in expected and _CHECKED not in namespace):
-        nearest = difflib.get_close_matches(name, expected, n=1)
-        hint = f"did you mean {nearest[0]!r}? " if nearest else ""
+        hint = did_you_mean(name, expected)
         raise NameError(f"unknown parameter {name!r}; {hint}this notebook has {', '.join(expected)}")
     for name, kind in expected.items():
         if name not in found:

@@ -276,8 +276,8 @@ def test_a_residual_network_has_no_threshold() -> None:
     ("name", "hint"),
     [
         ("pure21", r"did you mean .*pure20.*\? pure\.list_models\(\) names all \d+"),
-        ("PURe20", r"did you mean pure20 or"),
-        ("resnet-110", r"did you mean resnet110"),
+        ("PURe20", r"did you mean 'pure20' or"),
+        ("resnet-110", r"did you mean 'resnet110'"),
         ("vit", r"known are pure18, pure20, .*, preact_resnet1001; pure\.list_models\(\) names all \d+"),
     ],
 )

@@ -552,7 +552,7 @@ def test_run_folder() -> None:
     ("arguments", "error", "message"),
     [
         ({"recipe": "digit"}, ValueError, r"unknown recipe 'digit'; did you mean 'digits'\?"),
-        ({"model": "pure21"}, ValueError, r"unknown model 'pure21'; did you mean pure"),
+        ({"model": "pure21"}, ValueError, r"unknown model 'pure21'; did you mean 'pure"),
         ({"overrides": {"epoch": 1}}, ValueError, r"no field 'epoch'; did you mean 'epochs'\?"),
         ({"overrides": {"dataset": "digit"}}, ValueError, r"unknown data set 'digit'; did you mean 'digits'\?"),
         ({"data_options": {"split": 1}}, ValueError, r"data set 'digits' has no option 'split'"),
@@ -619,7 +619,7 @@ def test_command_line_in_a_process_of_its_own(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["--recipe", "digit"], "unknown recipe 'digit'; did you mean 'digits'?"),
-        (["--model", "pur20"], "unknown model 'pur20'; did you mean pure"),
+        (["--model", "pur20"], "unknown model 'pur20'; did you mean 'pure"),
         (["--set", "weightdecay=0"], "has no field 'weightdecay'; did you mean 'weight_decay'?"),
         (["--set", "lr"], "--set expects NAME=VALUE, got 'lr'; for example --set lr=0.05"),
         (["--set", "epochs=3", "--epochs", "2"], "epochs is given twice, as 3 and as 2; give it once"),
