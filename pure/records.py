@@ -356,7 +356,7 @@ class RunRecord(_Part):
 
     @property
     def experiment(self) -> tuple[str, str, str]:
-        """The recipe, the network and the data, each as text; runs that differ by their seeds alone have them in common.
+        """The recipe, the network and the data, each as text; runs that differ by their seeds alone share them.
 
         Execution is not part of it: a mean may go over runs of which some were compiled.
         """
