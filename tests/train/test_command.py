@@ -45,7 +45,7 @@ def given(folder: Path, *more: str) -> list[str]:
 
 
 def started(folder: Path, *more: str, **how: Any) -> subprocess.Popen[str]:
-    """The command in a group of its own, as a batch system starts it; what runs these tests may ignore Ctrl-C."""
+    """The command in a group of its own, as a batch system starts it; what runs these tests may ignore signals."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **how}
     command = [*COMMAND, "--out", str(folder), *more]
@@ -54,6 +54,7 @@ def started(folder: Path, *more: str, **how: Any) -> subprocess.Popen[str]:
 
 def _hears() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup ignores it
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 300) -> None:

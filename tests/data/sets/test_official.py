@@ -32,7 +32,7 @@ def failing(error: Exception) -> object:
         (
             OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
             OSError,
-            "the disk is full: Toys takes at least 1,234 bytes in toys; free as much, .* run it again: what is not w",
+            "the disk is full: Toys takes at least 1,234 bytes in toys; free as much, .* run it again: incomplete files",
         ),
         (
             PermissionError(errno.EACCES, "Permission denied"),
