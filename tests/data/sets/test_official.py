@@ -32,7 +32,7 @@ def failing(error: Exception) -> object:
         (
             OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
             OSError,
-            "the disk is full: Toys takes at least 1,234 bytes in toys; free as much, .* run it again: incomplete files",
+            "the disk is full: Toys takes at least 1,234 bytes in toys; free as much, .* run it again: incompl",
         ),
         (
             PermissionError(errno.EACCES, "Permission denied"),
