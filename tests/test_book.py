@@ -101,6 +101,7 @@ def small_book(tmp_path: Path) -> Path:
         (tmp_path / folder).mkdir(parents=True)
     shutil.copy(ROOT / "book" / "_ext" / "pure_book.py", tmp_path / "book" / "_ext")
     shutil.copy(ROOT / "pure" / "fingerprint.py", tmp_path / "pure")
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)  # the extension reads the address there
     (tmp_path / "pure" / "__init__.py").write_text("")
     (tmp_path / "pure" / "units.py").write_text('"""Units."""\n\nSIZE = 8\n')
     (tmp_path / "pure" / "tables.py").write_text("import pure.units\n")
@@ -115,6 +116,8 @@ def small_book(tmp_path: Path) -> Path:
         "extensions = ['myst_nb', 'pure_book']\n"
         "exclude_patterns = ['pure', 'book', 'conf.py', '_build']\n"
         "nb_custom_formats = {'.py': ['pure_book.read_notebook', {}]}\n"
+        "html_theme = 'sphinx_book_theme'\n"  # whose options the extension sets
+        "html_context = {'default_mode': 'auto'}\n"
         "nb_execution_mode = 'cache'\n"
         "nb_execution_raise_on_error = True\n"
     )
