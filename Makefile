@@ -20,7 +20,7 @@ TARGET ?= quick
 PROFILE ?= quick
 
 .DEFAULT_GOAL := help
-.PHONY: help book check unit reproduce test bench lint format store lock clean
+.PHONY: help book check check-networks check-others reproduce test bench lint format store lock clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -39,12 +39,16 @@ test: book ## build the book, then test the package, the notebooks and the pages
 	@echo "==> Testing (minutes; the browser test is skipped where there is no Chromium)"
 	$(BIN)/python -m pytest $(ARGS)
 
-check: $(INSTALLED) ## lint, and the tests that need neither the book nor a training: a minute or so on two cores
-	@$(MAKE) --no-print-directory --jobs=2 lint unit
+check: $(INSTALLED) ## lint, and the tests that need neither the book nor a training: a minute and a half on two cores
+	@$(MAKE) --no-print-directory --jobs=3 lint check-networks check-others
 
-unit: $(INSTALLED)
-	@echo "==> Testing what needs neither the book nor a training"
-	$(BIN)/python -m pytest --quiet -m "not slow" $(ARGS)
+check-networks check-others: $(INSTALLED)
+	@echo "==> Testing what needs neither the book nor a training ($@)"
+	$(BIN)/python -m pytest --quiet -p no:cacheprovider -m "not slow" $($@) $(ARGS)
+
+check-networks: check-networks = tests/nn tests/models
+# Half of the time each; with ignored folders, so that a new one is tested too.
+check-others: check-others = tests --ignore=tests/nn --ignore=tests/models
 
 bench: $(INSTALLED) ## measure the networks' speed on this machine, into _build/benchmarks; ARGS=--quick: a minute
 	@echo "==> Measuring (up to ten minutes; nothing else should run meanwhile)"
