@@ -46,9 +46,9 @@ check-networks check-others: $(INSTALLED)
 	@echo "==> Testing what needs neither the book nor a training ($@)"
 	$(BIN)/python -m pytest --quiet -p no:cacheprovider -m "not slow" $($@) $(ARGS)
 
-check-networks: check-networks = tests/nn tests/models
+check-networks: check-networks = tests/nn tests/models tests/report
 # Half of the time each; with ignored folders, so that a new one is tested too.
-check-others: check-others = tests --ignore=tests/nn --ignore=tests/models
+check-others: check-others = tests --ignore=tests/nn --ignore=tests/models --ignore=tests/report
 
 bench: $(INSTALLED) ## measure the networks' speed on this machine, into _build/benchmarks; ARGS=--quick: a minute
 	@echo "==> Measuring (up to ten minutes; nothing else should run meanwhile)"
