@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-__all__ = ["require_extra"]
+__all__ = ["require_extra", "require_training"]
 
 
 def require_extra(extra: str, purpose: str, *modules: str) -> None:
@@ -27,3 +27,12 @@ def require_extra(extra: str, purpose: str, *modules: str) -> None:
             f"clone: pip install -e '.[{extra}]')",
             name=lacking[0],
         )
+
+
+def require_training() -> None:
+    """Refuse to read data or to train without the extra for it, before any of it is imported.
+
+    Raises:
+        ModuleNotFoundError: a package is not installed.
+    """
+    require_extra("train", "reading data sets, and training on them,", "pydantic", "sklearn", "tqdm")

@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from pure.extras import require_extra
+from pure.extras import require_training
 
-require_extra("train", "reading data sets, and training on them,", "pydantic", "sklearn", "tqdm")
+require_training()
 
 import contextlib
 import dataclasses

@@ -16,9 +16,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pure.extras import require_extra
+from pure.extras import require_training
 
-require_extra("train", "reading data sets, and training on them,", "pydantic", "sklearn", "tqdm")
+require_training()
 
 if TYPE_CHECKING:
     from pure.train.evaluate import predict

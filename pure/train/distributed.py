@@ -184,11 +184,6 @@ class Group:
         distributed.broadcast_object_list(values, device=self.device)
         return values[0]
 
-    def barrier(self) -> None:
-        """Wait until every rank is here."""
-        if self.world_size > 1:
-            distributed.barrier()
-
 
 @contextmanager
 def ranks(device: torch.device | str | None = None) -> Iterator[Group]:
