@@ -71,8 +71,8 @@ Markdown(
 # ## Where to begin
 #
 # - **To see what a product unit can do:** [the first notebook](../notebooks/01-product-unit.py) goes from the product
-#   to the layer, and compares it with a ReLU network of equal size; [the second](../notebooks/02-networks.py) draws the
-#   networks and counts them, next to the paper's tables.
+#   to the layer, and compares it with a ReLU network of equal size; [the seventh](../notebooks/07-networks.py) draws
+#   the networks and counts them, next to the paper's tables.
 # - **To check the claims:** the [results](results.py), then the [ledger of decisions](ledger.md). The paper leaves
 #   points open; the ledger says how each was read, why, and which setting changes it.
 # - **To see what the networks are shown:** the pages of the data sets, from [Galaxy10
