@@ -18,6 +18,10 @@
 # %% [markdown]
 # # Precision
 #
+# - **Before this page:** [the product unit](01-product-unit.py) and [the networks](07-networks.py).
+# - **You need:** the extra `report`; no download, no GPU.
+# - **Running time:** seconds; it reads what was measured elsewhere.
+#
 # What half precision and TF32 cost in accuracy and gain in time, in the whole network and in the product units'
 # exponents alone: the study that decides the recipes' defaults. This page trains nothing: it reads what
 # `benchmarks/precision.py` and `benchmarks/seeds.py` wrote on the machines named below.

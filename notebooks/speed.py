@@ -18,6 +18,10 @@
 # %% [markdown]
 # # Speed and memory
 #
+# - **Before this page:** [the networks](07-networks.py).
+# - **You need:** the extra `report`; no download, no GPU.
+# - **Running time:** seconds; it reads what was measured elsewhere.
+#
 # What a PURe costs compared with the ResNet of the same depth. This page measures nothing: it reads the records that
 # `make bench` wrote on the machines named below.
 #

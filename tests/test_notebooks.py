@@ -71,6 +71,45 @@ def test_no_cell_of_code_scrolls_on_a_page(notebook: Path) -> None:
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=names(NOTEBOOKS))
+def test_no_line_of_prose_is_longer_than_elsewhere(notebook: Path) -> None:
+    """Ruff cannot say so: it does not know the markers of cells, which hold a figure's caption on one line."""
+    lines = notebook.read_text().splitlines()
+    assert [line for line in lines if len(line) > 120 and not line.startswith("# %%")] == []
+
+
+PAGES = [path for path in NOTEBOOKS if "experiments" not in path.parts and path.parent.name != "book"]
+
+
+@pytest.mark.parametrize("notebook", PAGES, ids=names(PAGES))
+def test_a_page_begins_with_what_it_takes(notebook: Path) -> None:
+    first, *_ = jupytext.read(notebook, fmt="py:percent").cells
+    title, *points = [line for line in first.source.splitlines() if line][:4]
+    assert re.match(r"# \w", title)
+    expected = ["Before this page", "You need", "Running time"]
+    assert [re.match(r"- \*\*(.*?):\*\* \w", point.replace("[", ""))[1] for point in points] == expected, (  # type: ignore[index]
+        "see 'A notebook' in CONTRIBUTING.md"
+    )
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=names(NOTEBOOKS))
+def test_figures_and_tables_have_names_that_tell_them_apart(notebook: Path) -> None:
+    """``fig-`` with an alternative text, or ``tab-`` with the caption above; each name once in the whole book."""
+    for cell in jupytext.read(notebook, fmt="py:percent").cells:
+        options = cell.metadata.get("mystnb", {})
+        if figure := options.get("figure"):
+            assert len(figure["caption"]) > 20, figure
+            is_table = figure["name"].startswith("tab-")
+            assert is_table or figure["name"].startswith("fig-"), figure
+            assert figure.get("caption_before", False) == is_table, figure
+            assert is_table or options["image"]["alt"], figure
+
+
+def test_no_two_figures_have_one_name() -> None:
+    named = re.findall(r'"name": "((?:fig|tab)-[^"]*)"', "\n".join(path.read_text() for path in NOTEBOOKS))
+    assert sorted(named) == sorted(set(named))
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=names(NOTEBOOKS))
 def test_saving_on_a_hub_changes_nothing(notebook: Path) -> None:
     """With what a session adds: the kernel's language, outputs and their numbers, what is scrolled or folded."""
     config = load_jupytext_config(str(notebook))  # as the server does

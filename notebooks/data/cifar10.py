@@ -18,6 +18,10 @@
 # %% [markdown]
 # # CIFAR-10
 #
+# - **Before this page:** nothing.
+# - **You need:** the extra `report`; the images, for the parts that show them.
+# - **Running time:** seconds, with the images under a minute.
+#
 # 60,000 small colour photographs {cite}`krizhevsky2009learning`: the set of the paper's tables 5 and 6, and of the
 # ablations that most of its conclusions rest on.
 

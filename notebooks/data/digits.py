@@ -17,6 +17,10 @@
 # %% [markdown]
 # # Digits
 #
+# - **Before this page:** nothing.
+# - **You need:** the extra `report`; scikit-learn brings the images.
+# - **Running time:** seconds.
+#
 # 1,797 handwritten digits {cite}`alpaydin1998cascading` that come with scikit-learn: real data, small enough that the
 # book trains on them in minutes, without a download. Here they stand in for CIFAR-10.
 

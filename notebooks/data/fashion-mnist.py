@@ -18,6 +18,10 @@
 # %% [markdown]
 # # Fashion-MNIST
 #
+# - **Before this page:** nothing.
+# - **You need:** the extra `report`; the images, for the parts that show them.
+# - **Running time:** seconds, with the images under a minute.
+#
 # 70,000 pictures of clothes {cite}`xiao2017fashion`: a full benchmark of CIFAR-10's size with a free licence, for
 # people without the other sets. The paper does not use it. Debian has it as a package, `dataset-fashion-mnist`, whose
 # files are found where it puts them.

@@ -18,6 +18,10 @@
 # %% [markdown]
 # # Galaxy10 DECaLS
 #
+# - **Before this page:** nothing.
+# - **You need:** the extra `report`; the images, for the parts that show them.
+# - **Running time:** seconds, with the images under a minute.
+#
 # 17,736 colour images of galaxies {cite}`leung2019deep` from the DESI Legacy Imaging Surveys {cite}`dey2019overview`,
 # with labels by the volunteers of Galaxy Zoo {cite}`walmsley2022galaxy`: the set of the paper's first experiment. The
 # file is large, but free to get.

@@ -18,6 +18,10 @@
 # %% [markdown]
 # # Galaxy Zoo 2
 #
+# - **Before this page:** nothing.
+# - **You need:** the extra `report`; the images, for the parts that show them.
+# - **Running time:** seconds, with the images under a minute.
+#
 # Galaxies of the Sloan survey on whose shape the volunteers of Galaxy Zoo
 # {cite}`willett2013galaxy` agreed, in the five clean classes of Zhu et al.
 # {cite}`zhu2019galaxy`. The images and the votes are those of Kaggle's

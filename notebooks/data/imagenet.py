@@ -18,6 +18,10 @@
 # %% [markdown]
 # # ImageNet
 #
+# - **Before this page:** nothing.
+# - **You need:** the extra `report`; the images, for the parts that show them.
+# - **Running time:** seconds, with the images under a minute.
+#
 # The set of ILSVRC 2012 {cite}`russakovsky2015imagenet`, drawn from ImageNet {cite}`deng2009imagenet`: the paper's
 # largest experiment, its tables 3 and 4. Access to it has to be requested. A subset such as Imagenette
 # {cite}`howard2019imagenette`, ten of its classes, runs through the same code as data set `image-folder`.

@@ -17,6 +17,10 @@
 # %% [markdown]
 # # Synthetic galaxies
 #
+# - **Before this page:** nothing.
+# - **You need:** the extra `book`, which brings the simulation; no download, no GPU.
+# - **Running time:** under a minute on two cores.
+#
 # Galaxies simulated with GalSim {cite}`rowe2015galsim`, in ten classes after Galaxy10's and in its file's layout, so
 # that every step of the galaxy experiment runs anywhere. **No image on this page is an observation**, and an accuracy
 # reached on them is one on simulations: they are called `galaxy10-synthetic` in every record.
