@@ -66,9 +66,9 @@ def create_model(name: str, num_classes: int | None = None, in_channels: int = 3
       ``"imagenet"``; ``shortcut``, ``"A"`` or ``"B"``; ``relu_in_stem``, a ReLU that the paper omits; the switches of
       :class:`pure.nn.blocks.ProductUnitBlock`, ``units``, ``unit_norm`` and ``relu_after_sum``; and ``unit``,
       ``"paper"``, ``"stabilised"`` or ``"complex"``, with the settings of :class:`pure.ProductUnit2d` (``threshold``,
-      ``granularity``, ``eps``, ``init_a``, ``padding_mode``), :class:`pure.nn.stabilised.StabilisedProductUnit2d` or
-      :class:`pure.nn.complex.ComplexProductUnit2d`; in a network the last has ``eps = ln 2`` unless told otherwise,
-      since with much smaller ones it does not train.
+      ``granularity``, ``eps``, ``init_a``, ``theta_init``, ``padding_mode``),
+      :class:`pure.nn.stabilised.StabilisedProductUnit2d` or :class:`pure.nn.complex.ComplexProductUnit2d`; in a
+      network the last has ``eps = ln 2`` unless told otherwise, since with much smaller ones it does not train.
     - ``resnet20``, 32, 44, 56, 110: ``blocks``, ``widths``, ``stem``, ``shortcut``.
     - ``resnet18``, 34, 50, 101, 152, torchvision's own: ``blocks``, ``stem``.  Their shortcut is always B, and they do
       not refuse images that are too small for their strides, as the others do.

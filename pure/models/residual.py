@@ -108,7 +108,7 @@ def make_stem(stem: Stem, in_channels: int, planes: int) -> tuple[nn.Conv2d, nn.
 
 IMAGENET: dict[str, Any] = {"widths": (64, 128, 256, 512), "stem": "imagenet"}
 
-_UNIT_OPTIONS = ("threshold", "granularity", "eps", "init_a", "padding_mode")
+_UNIT_OPTIONS = ("threshold", "granularity", "eps", "init_a", "theta_init", "padding_mode")
 
 _UNITS: dict[str, tuple[type[nn.Module], tuple[str, ...]]] = {
     "paper": (ProductUnit2d, _UNIT_OPTIONS),

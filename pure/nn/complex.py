@@ -18,7 +18,7 @@ from pure.nn.autocast import at_precision, log_dtype, output_dtype, widened
 from pure.nn.checks import Size, require_images, require_vectors, window_of
 from pure.nn.functional import convolved, product_unit, product_unit2d
 from pure.nn.tracing import leaf
-from pure.nn.units import ProductUnitBase, Windowed, dense_weight, window_weight
+from pure.nn.units import InitA, ProductUnitBase, Windowed, dense_weight, window_weight
 
 __all__ = ["ComplexProductUnit", "ComplexProductUnit2d", "complex_product_unit", "complex_product_unit2d"]
 
@@ -116,7 +116,7 @@ def complex_product_unit2d(
 class ComplexUnit(ProductUnitBase):
     """What both complex units share: the floor of the magnitudes."""
 
-    def __init__(self, weight: Tensor, bias: bool, eps: float, init_a: float, precision: torch.dtype | None) -> None:
+    def __init__(self, weight: Tensor, bias: bool, eps: float, init_a: InitA, precision: torch.dtype | None) -> None:
         super().__init__(weight, init_a, bias, precision)
         _require_eps(type(self).__name__, eps)
         self.eps = eps
@@ -151,7 +151,7 @@ class ComplexProductUnit(ComplexUnit):
         bias: must be False; a product unit has none.
         eps: magnitudes of the inputs below it count as ``eps``; with 0, an input of zero makes a product zero or
             infinite, as :func:`complex_product_unit` says.
-        init_a: the argument ``a`` of :func:`torch.nn.init.kaiming_uniform_` for the exponents.
+        init_a: as of :class:`pure.ProductUnit`.
         precision: dtype of the sums with the exponents, as of :class:`pure.ProductUnit`; None follows autocast.
         device: where the exponents are made.
         dtype: their floating-point dtype.
@@ -167,7 +167,7 @@ class ComplexProductUnit(ComplexUnit):
         bias: bool = False,
         *,
         eps: float = 0.0,
-        init_a: float = 5.0,
+        init_a: InitA = 5.0,
         precision: torch.dtype | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
@@ -222,7 +222,7 @@ class ComplexProductUnit2d(Windowed, ComplexUnit):
         bias: bool = False,
         *,
         eps: float = 0.0,
-        init_a: float = 5.0,
+        init_a: InitA = 5.0,
         precision: torch.dtype | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,

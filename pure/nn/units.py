@@ -28,6 +28,7 @@ from pure.nn.checks import (
 
 __all__ = [
     "Granularity",
+    "InitA",
     "ProductUnit",
     "ProductUnit2d",
     "ProductUnitBase",
@@ -37,6 +38,7 @@ __all__ = [
 
 ThresholdActivation = Literal["softplus", "exp", "sigmoid", "relu"]
 Granularity = Literal["layer", "channel"]
+InitA = float | Literal["kaiming_normal"]
 
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "softplus": F.softplus,
@@ -56,7 +58,7 @@ class ProductUnitBase(nn.Module):
     Attributes:
         weight: exponents, ``(out_features, in_features)`` or ``(out_channels, in_channels / groups, kH, kW)``.
         bias: None; a product unit has none.
-        init_a: the argument ``a`` of :func:`torch.nn.init.kaiming_uniform_` for the exponents.
+        init_a: how the exponents are drawn, as of :class:`ProductUnit`.
         precision: as of :class:`ProductUnit`; may be set at any time, and is not part of the state.
         bound: the largest magnitude of the exponent of a product; None for none.
     """
@@ -66,23 +68,28 @@ class ProductUnitBase(nn.Module):
     bound: float | None = None
     precision: torch.dtype | None = None
 
-    def __init__(self, weight: Tensor, init_a: float, bias: bool, precision: torch.dtype | None) -> None:
+    def __init__(self, weight: Tensor, init_a: InitA, bias: bool, precision: torch.dtype | None) -> None:
         super().__init__()
         name = type(self).__name__
         require_no_bias(name, bias)
-        require_number(name, "init_a", init_a, least=-math.inf, hint="the paper's reading is 5")
+        if init_a != "kaiming_normal":
+            require_number(name, "init_a", init_a, -math.inf, "the paper's reading is 5; 'kaiming_normal' is another")
         self.init_a = init_a
         self.precision = require_precision(name, precision)
         self.weight = nn.Parameter(weight)
         self.register_parameter("bias", None)
 
     def reset_parameters(self) -> None:
-        """Draw the exponents by Kaiming uniform with ``a=init_a`` (section 4.1.2).
+        """Draw the exponents by Kaiming uniform with ``a=init_a`` (section 4.1.2), or by Kaiming normal.
 
         The default ``a=5`` gives exponents within ``0.480 / sqrt(fan_in)``.  The sentence "a scaling factor of 5" can
         also be read as ``a=sqrt(5)``, the default of :class:`torch.nn.Conv2d`, with ``1 / sqrt(fan_in)``.
+        ``"kaiming_normal"`` has a deviation of ``sqrt(2 / fan_out)``, as the convolutions of torchvision's ResNets.
         """
-        nn.init.kaiming_uniform_(self.weight, a=self.init_a)
+        if self.init_a == "kaiming_normal":
+            nn.init.kaiming_normal_(self.weight, mode="fan_out", nonlinearity="relu")
+        else:
+            nn.init.kaiming_uniform_(self.weight, a=self.init_a)
 
     @property
     @abstractmethod
@@ -122,18 +129,25 @@ class ThresholdedUnit(ProductUnitBase):
         threshold: ThresholdActivation | float,
         granularity: Granularity,
         eps: float,
-        init_a: float,
+        init_a: InitA,
+        theta_init: float,
         precision: torch.dtype | None,
     ) -> None:
         super().__init__(weight, init_a, bias, precision)
         name = type(self).__name__
         require_choice("granularity", granularity, ("layer", "channel"), name)
         require_number(name, "eps", eps, least=0.0, hint="the paper's reading is 1e-7")
-        if threshold == "relu" and eps == 0:
-            raise ValueError(f"{name}: threshold='relu' needs a positive eps; at theta = 0 the threshold would be 0")
+        require_number(name, "theta_init", theta_init, least=-math.inf, hint="the paper starts at 0")
+        if threshold == "relu" and eps == 0 and theta_init <= 0:
+            raise ValueError(
+                f"{name}: threshold='relu' needs a positive eps; at theta = {theta_init:g} the threshold would be 0"
+            )
+        if theta_init != 0 and not isinstance(threshold, str):
+            raise ValueError(f"{name}: theta_init={theta_init:g} has no effect on a fixed threshold; leave one out")
         self.threshold_setting = threshold if isinstance(threshold, str) else _fixed_threshold(name, threshold)
         self.granularity = granularity
         self.eps = eps
+        self.theta_init = theta_init
         if isinstance(threshold, str):
             if threshold not in _ACTIVATIONS:
                 raise ValueError(f"{name}: unknown threshold {threshold!r}; {_EXPECTED_THRESHOLD}")
@@ -146,10 +160,10 @@ class ThresholdedUnit(ProductUnitBase):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw the exponents as the base does, and set ``theta`` to zero (section 4.1.2)."""
+        """Draw the exponents as the base does, and set ``theta`` to ``theta_init``, zero in section 4.1.2."""
         super().reset_parameters()
         if self.theta is not None:
-            nn.init.zeros_(self.theta)
+            nn.init.constant_(self.theta, self.theta_init)
         if self.fixed_threshold is not None:
             assert not isinstance(self.threshold_setting, str)
             nn.init.constant_(self.fixed_threshold, self.threshold_setting)  # after to_empty it holds anything
@@ -158,7 +172,8 @@ class ThresholdedUnit(ProductUnitBase):
     def threshold(self) -> Tensor:
         """The lower bound ``tau`` of the inputs: a scalar, or one value per input channel.
 
-        ``softplus(theta) + eps`` unless another activation or a fixed value was set, so it starts at ``ln 2``.
+        ``softplus(theta) + eps`` unless another activation or a fixed value was set, so it starts at ``ln 2`` unless
+        ``theta_init`` says otherwise.
         """
         tau = self.tau()
         return tau.reshape(()) if self.granularity == "layer" else tau
@@ -182,6 +197,7 @@ class ThresholdedUnit(ProductUnitBase):
             "threshold": (self.threshold_setting, "softplus"),
             "granularity": (self.granularity, "layer"),
             "eps": (self.eps, 1e-7),
+            "theta_init": (self.theta_init, 0.0),
             **super().settings(),
         }
 
@@ -227,11 +243,13 @@ class ProductUnit(ThresholdedUnit):
         bias: must be False; a product unit has none.
         threshold: the activation that turns ``theta`` into the threshold, ``"softplus"``, ``"exp"``, ``"sigmoid"`` or
             ``"relu"``; or a positive number, a fixed threshold without ``theta``.  With ``"relu"`` the threshold starts
-            at ``eps`` and stays there, since the gradient of ReLU at ``theta = 0`` is zero: set ``theta`` to a positive
-            number before training if it is to learn.
+            at ``eps`` and stays there, since the gradient of ReLU at ``theta = 0`` is zero: set ``theta_init`` to a
+            positive number if it is to learn.
         granularity: one threshold for the whole ``"layer"``, or one for each input (``"channel"``).
         eps: constant added to the activation, so that the threshold stays positive.
-        init_a: the argument ``a`` of :func:`torch.nn.init.kaiming_uniform_` for the exponents.
+        init_a: the argument ``a`` of :func:`torch.nn.init.kaiming_uniform_` for the exponents; or
+            ``"kaiming_normal"``, which draws them as the convolutions of torchvision's ResNets.
+        theta_init: where ``theta`` starts, every element of it; the paper's zero gives a threshold of ``ln 2``.
         precision: dtype in which the sum is computed that is the exponent of the product, ``torch.float32``,
             ``torch.bfloat16`` or ``torch.float16``, whatever autocast is around; None follows autocast.
         device: where the parameters are made.
@@ -250,13 +268,14 @@ class ProductUnit(ThresholdedUnit):
         threshold: ThresholdActivation | float = "softplus",
         granularity: Granularity = "layer",
         eps: float = 1e-7,
-        init_a: float = 5.0,
+        init_a: InitA = 5.0,
+        theta_init: float = 0.0,
         precision: torch.dtype | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         weight = dense_weight(type(self).__name__, in_features, out_features, device, dtype)
-        super().__init__(weight, weight.shape[1], bias, threshold, granularity, eps, init_a, precision)
+        super().__init__(weight, weight.shape[1], bias, threshold, granularity, eps, init_a, theta_init, precision)
         self.out_features, self.in_features = weight.shape
 
     def forward(self, x: Tensor) -> Tensor:
@@ -284,6 +303,7 @@ class ProductUnit2d(Windowed, ThresholdedUnit):
         granularity: one threshold for the whole ``"layer"``, or one for each input ``"channel"``.
         eps: as of :class:`ProductUnit`.
         init_a: as of :class:`ProductUnit`.
+        theta_init: as of :class:`ProductUnit`.
         precision: as of :class:`ProductUnit`.
         device: where the parameters are made.
         dtype: their floating-point dtype.
@@ -307,7 +327,8 @@ class ProductUnit2d(Windowed, ThresholdedUnit):
         threshold: ThresholdActivation | float = "softplus",
         granularity: Granularity = "layer",
         eps: float = 1e-7,
-        init_a: float = 5.0,
+        init_a: InitA = 5.0,
+        theta_init: float = 0.0,
         precision: torch.dtype | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
@@ -316,7 +337,7 @@ class ProductUnit2d(Windowed, ThresholdedUnit):
         weight = window_weight(name, in_channels, out_channels, kernel_size, groups, device, dtype)
         window = window_of(name, stride, padding, dilation, groups)
         require_choice("padding_mode", padding_mode, ("ones", "threshold"), name)
-        super().__init__(weight, int(in_channels), bias, threshold, granularity, eps, init_a, precision)
+        super().__init__(weight, int(in_channels), bias, threshold, granularity, eps, init_a, theta_init, precision)
         self.set_sizes(weight, in_channels, window)
         self.padding_mode = padding_mode
 

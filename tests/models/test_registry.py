@@ -370,13 +370,14 @@ def test_options_reach_every_unit(unit: str, settings: dict[str, Any]) -> None:
 
 BODY = "blocks, widths, stem, shortcut"
 SWITCHES = f"{BODY}, relu_in_stem, relu_after_sum, units, unit_norm, unit"
+PAPER = "threshold, granularity, eps, init_a, theta_init, padding_mode"
 
 
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("pure18", {"stride": 2}, f"stride; expected {SWITCHES}, threshold, granularity, eps, init_a, padding_mode$"),
-        ("pure20", {"bound": 3.0}, f"bound; expected {SWITCHES}, threshold, granularity, eps, init_a, padding_mode$"),
+        ("pure18", {"stride": 2}, f"stride; expected {SWITCHES}, {PAPER}$"),
+        ("pure20", {"bound": 3.0}, f"bound; expected {SWITCHES}, {PAPER}$"),
         ("pure20", {"unit": "stabilised", "foo": 1}, "foo; expected .* padding_mode, smoothness, bound$"),
         ("pure20", {"unit": "complex", "threshold": 1.0}, f"threshold; expected {SWITCHES}, eps, init_a$"),
         ("resnet20", {"unit": "paper", "foo": 1}, f"unit, foo; expected {BODY}$"),
@@ -408,6 +409,9 @@ def test_unknown_options_name_the_known(name: str, options: dict[str, Any], mess
         ("pure20", {"blocks": [True, 1, 1]}, r"blocks for each of the 3 stages, got \[True, 1, 1\]"),
         ("pure20", {"shortcut": ["A"]}, r"unknown shortcut \['A'\]"),
         ("pure20", {"eps": "a"}, "eps must be finite and not negative, got 'a'"),
+        ("pure20", {"init_a": "normal"}, "init_a must be finite, got 'normal'; .*'kaiming_normal'"),
+        ("pure20", {"theta_init": float("inf")}, "theta_init must be finite"),
+        ("pure20", {"theta_init": 1.0, "threshold": 0.5}, "theta_init=1 has no effect on a fixed threshold"),
         ("pure20", {"init_a": float("nan")}, "init_a must be finite, got nan"),
         ("pure34", {"blocks": [1, 1, 1]}, r"blocks for each of the 4 stages, got \[1, 1, 1\]; .* as many widths"),
         ("resnet50", {"blocks": [1, 1, 1]}, r"blocks for each of the 4 stages, got \[1, 1, 1\]"),

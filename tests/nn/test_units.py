@@ -135,6 +135,39 @@ def test_exponents_are_uniform_within_the_kaiming_bound(
     assert abs(weight.mean().item()) < 0.01 * bound
 
 
+@pytest.mark.parametrize(
+    ("unit", "fan_out"),
+    [
+        (ProductUnit(400, 300, init_a="kaiming_normal"), 300),
+        (ProductUnit2d(64, 128, 3, init_a="kaiming_normal"), 128 * 9),
+        (ComplexProductUnit2d(64, 128, 3, init_a="kaiming_normal"), 128 * 9),
+    ],
+)
+def test_exponents_by_kaiming_normal_are_normal_with_the_fan_out_of_resnets(unit: Any, fan_out: int) -> None:
+    weight = unit.weight.detach()
+    assert weight.std().item() == pytest.approx(math.sqrt(2 / fan_out), rel=0.01)
+    beyond_two_deviations = (weight.abs() > 2 * weight.std()).double().mean().item()
+    assert beyond_two_deviations == pytest.approx(0.0455, abs=0.003)  # none of a uniform distribution
+
+
+@pytest.mark.parametrize(
+    ("threshold", "start", "expected"),
+    [("softplus", -2.0, math.log1p(math.exp(-2))), ("exp", 0.5, math.exp(0.5)), ("relu", 0.75, 0.75)],
+)
+@pytest.mark.parametrize("granularity", ["layer", "channel"])
+def test_the_threshold_starts_where_theta_init_says(
+    threshold: Any, start: float, expected: float, granularity: Any
+) -> None:
+    unit = ProductUnit2d(4, 3, 3, threshold=threshold, theta_init=start, granularity=granularity)
+    assert unit.theta is not None
+    assert unit.theta.tolist() == [start] * (1 if granularity == "layer" else 4)
+    torch.testing.assert_close(unit.threshold, torch.full_like(unit.threshold, expected))
+    assert f"theta_init={start}" in repr(unit)
+    unit(torch.rand(2, 4, 5, 5)).sum().backward()
+    assert unit.theta.grad is not None
+    assert unit.theta.grad.abs().min() > 0
+
+
 def test_the_paper_s_bound_in_figures() -> None:
     assert ProductUnit2d(64, 64, 3).weight.abs().max().item() == pytest.approx(0.480 / math.sqrt(576), rel=2e-3)
 
