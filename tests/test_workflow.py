@@ -353,9 +353,10 @@ class Batch:
         self.failing: Exception | None = None
         self.diverged = False
         self.on_execution: Callable[[Any], None] = lambda stop: None
-        self.now = "fingerprint of now"
+        self.now, self.page = "fingerprint of now", "fingerprint of the page"
         monkeypatch.setattr(workflow.run_one, "execute", self.execute)
-        monkeypatch.setattr(workflow.fingerprint, "fingerprint", lambda *_: self.now)
+        monkeypatch.setattr(workflow.fingerprint, "fingerprint", lambda *_: self.page)
+        monkeypatch.setattr(workflow.fingerprint, "training_fingerprint", lambda *_: self.now)
 
     def execute(
         self, _: Path, output: Path, parameters: dict[str, Any], metadata: dict[str, Any], stop: Any = None
@@ -414,6 +415,13 @@ def test_another_fingerprint_trains_again_and_keeps_the_old_record_until_it_has(
     assert batch.go() == MADE
     assert batch.code == 0
     assert names(batch.run.parent) == ["seed0"]
+    assert batch.go() == []
+
+
+def test_another_way_to_show_a_run_executes_its_notebook_again_and_trains_nothing(batch: Batch) -> None:
+    batch.page, old = "of another report", (batch.run / RECORD_NAME).stat().st_mtime_ns
+    assert batch.go() == MADE
+    assert (batch.run / RECORD_NAME).stat().st_mtime_ns == old
     assert batch.go() == []
 
 
@@ -539,8 +547,11 @@ def test_the_fingerprint_follows_parameters_and_notebook(
         file.write("# changed\n")
     changed = workflow.fingerprint.fingerprint(notebook, {"a": 1})
     assert changed != before
+    training = workflow.fingerprint.training_fingerprint({"a": 1})
+    assert training != workflow.fingerprint.training_fingerprint({"a": 2})
     monkeypatch.setattr(workflow.fingerprint, "code_fingerprint", lambda source: "of another package")
     assert workflow.fingerprint.fingerprint(notebook, {"a": 1}) not in (before, changed)
+    assert workflow.fingerprint.training_fingerprint({"a": 1}) != training
 
 
 # GPUs

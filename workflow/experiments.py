@@ -96,10 +96,17 @@ class Run:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Of all that the run depends on."""
+        """Of all that the executed notebook depends on."""
         from fingerprint import fingerprint
 
         return fingerprint(NOTEBOOK, self.parameters)
+
+    @cached_property
+    def training_fingerprint(self) -> str:
+        """Of all that the record depends on."""
+        from fingerprint import training_fingerprint
+
+        return training_fingerprint(self.parameters)
 
     def finished(self, root: Path, notebooks: Path) -> RunRecord | None:
         """The record, if the run is up to date: record and executed notebook come from what is there now."""
@@ -108,10 +115,10 @@ class Run:
         folder = self.folder(root)
         try:
             record = read_record(folder / RECORD_NAME)
-            made_from = {(folder / MADE_FROM).read_text(), _fingerprint_of(self.output(notebooks))}
+            made_from = (folder / MADE_FROM).read_text(), _fingerprint_of(self.output(notebooks))
         except (OSError, ValueError):
             return None
-        return record if made_from == {self.fingerprint} else None
+        return record if made_from == (self.training_fingerprint, self.fingerprint) else None
 
 
 def _fingerprint_of(notebook: Path) -> str:

@@ -71,7 +71,7 @@ def perform(
         try:
             with _alone(run.folder(root), stop, report):
                 if run.finished(root, notebooks) is None:
-                    _prepare(run.folder(root), run.fingerprint, keep)
+                    _prepare(run.folder(root), run.training_fingerprint, keep)
                     _execute(run, root, notebooks, run.device or device, stop, report)
                 record = run.finished(root, notebooks)
         except Stopped as stopped:
@@ -115,7 +115,7 @@ def _alone(folder: Path, stop: StopSignals, report: Report) -> Iterator[None]:
 
 
 def _prepare(folder: Path, fingerprint: str, keep: bool) -> None:
-    """Leave in the folder only what comes from the notebook, package and parameters of now, so that it can go on."""
+    """Leave in the folder only what comes from the training code and parameters of now, so that it can go on."""
     mark = folder / MADE_FROM
     if mark.is_file() and mark.read_text() == fingerprint:
         return
