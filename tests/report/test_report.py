@@ -24,6 +24,7 @@ from pure.execution import Execution
 from pure.records import RECORD_NAME, Resources, RunRecord, Score, Unit
 from pure.report import Difference, Sample, difference
 from pure.report.__main__ import main
+from pure.report.published import BEGIN, END
 from pure.report.style import COLOURS
 
 
@@ -464,13 +465,13 @@ def test_markdown_exactly() -> None:
 # The document
 
 
-DOCUMENT = f"# Title ±\n\n{report.BEGIN}\nold\n{report.END}\n\nand what follows {report.BEGIN}\n"
+DOCUMENT = f"# Title ±\n\n{BEGIN}\nold\n{END}\n\nand what follows {BEGIN}\n"
 
 
 def test_renew_table_changes_only_what_lies_between_the_markers_and_does_so_once() -> None:
     text = report.renew_table(DOCUMENT, PAIR)
-    body = f"{report.BEGIN}\n{MARKDOWN}\n\n{DIFFERENCE}\n\n{CLOSING}\n{report.END}"
-    assert text == f"# Title ±\n\n{body}\n\nand what follows {report.BEGIN}\n"
+    body = f"{BEGIN}\n{MARKDOWN}\n\n{DIFFERENCE}\n\n{CLOSING}\n{END}"
+    assert text == f"# Title ±\n\n{body}\n\nand what follows {BEGIN}\n"
     assert report.renew_table(text, PAIR) == text
 
 
@@ -478,7 +479,7 @@ def test_renew_table_without_records_says_so() -> None:
     assert "*no records*" in report.renew_table(DOCUMENT, [])
 
 
-@pytest.mark.parametrize("text", ["", "no markers", report.BEGIN, report.END, f"{report.END}\n{report.BEGIN}"])
+@pytest.mark.parametrize("text", ["", "no markers", BEGIN, END, f"{END}\n{BEGIN}"])
 def test_renew_table_refuses_a_document_without_markers_in_their_order(text: str) -> None:
     with pytest.raises(ValueError, match=r"table from the records: begin .* in the document; put them where the table"):
         report.renew_table(text, PAIR)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pure.report.paired import contrast, detectable, image_difference, paired_difference
+from pure.report.statistics import contrast, detectable, image_difference, paired_difference
 
 OURS, THEIRS = [91.0, 91.4, 91.2, 90.9, 91.3], [90.5, 91.0, 91.1, 90.6, 90.8]
 

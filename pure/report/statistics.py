@@ -1,4 +1,4 @@
-"""Differences between networks that saw the same seeds and the same test images, and what they could have shown.
+"""Means, deviations and differences of networks over seeds and test images, and what could have been found.
 
 Everything here is in the unit of its input: shares of images give shares, percent gives percentage points.
 """
@@ -7,39 +7,124 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from numpy.typing import NDArray
 from scipy import optimize, stats
 
-__all__ = ["Effect", "contrast", "detectable", "image_difference", "paired_difference"]
+__all__ = [
+    "Difference",
+    "Effect",
+    "Sample",
+    "contrast",
+    "detectable",
+    "difference",
+    "image_difference",
+    "paired_difference",
+]
 
 
 @dataclass(frozen=True)
-class Effect:
-    """An estimated difference.
+class Sample:
+    """What several runs gave.
 
     Attributes:
-        mean: the estimate.
-        low: lower end of its interval.
+        values: one for each run, at least one.
+    """
+
+    values: tuple[float, ...]
+
+    @classmethod
+    def of(cls, values: Iterable[float]) -> Sample:
+        """The sample of some values.
+
+        Raises:
+            ValueError: there are none.
+        """
+        numbers = tuple(values)
+        if not numbers:
+            raise ValueError("no values: a sample has at least one")
+        return cls(numbers)
+
+    @property
+    def n(self) -> int:
+        """Number of runs."""
+        return len(self.values)
+
+    @property
+    def mean(self) -> float:
+        """Their mean."""
+        return statistics.fmean(self.values)  # exact, so that equal values have no deviation at all
+
+    @property
+    def deviation(self) -> float | None:
+        """Their sample deviation, with ``n - 1`` in the denominator; None for one run."""
+        return statistics.stdev(self.values) if self.n > 1 else None
+
+    def __str__(self) -> str:
+        """``91.25 ± 0.30``."""
+        return f"{self.mean:.2f}" + (f" ± {self.deviation:.2f}" if self.deviation is not None else "")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far one mean is ahead of another.
+
+    Attributes:
+        mean: first mean less the second.
+        low: lower end of the interval.
         high: upper end.
-        n: number of seeds.
-        detectable: the smallest true difference that this many seeds find in four of five repetitions; NaN where the
-            seeds do not scatter.
     """
 
     mean: float
     low: float
     high: float
-    n: int
-    detectable: float
 
     @property
     def verdict(self) -> int:
         """1 where the interval lies above zero, -1 where it lies below, else 0: undecided."""
         return int(self.low > 0) - int(self.high < 0)
+
+    def __str__(self) -> str:
+        """``+0.17 (-0.52 to +0.85)``."""
+        return f"{self.mean:+.2f} ({self.low:+.2f} to {self.high:+.2f})"
+
+
+@dataclass(frozen=True)
+class Effect(Difference):
+    """A difference over seeds that both sides share.
+
+    Attributes:
+        n: number of seeds.
+        detectable: the smallest true difference that this many seeds find in four of five repetitions; NaN where the
+            seeds do not scatter.
+    """
+
+    n: int
+    detectable: float
+
+
+def difference(ours: Sample, theirs: Sample, confidence: float = 0.95) -> Difference:
+    """How far one sample's mean is ahead of another's, by Welch: the deviations need not be equal.
+
+    The interval is a point where neither side scatters.
+
+    Raises:
+        ValueError: a sample of one run has no deviation.
+    """
+    if ours.deviation is None or theirs.deviation is None:
+        raise ValueError(f"expected two runs or more on each side, got {ours.n} and {theirs.n}")
+    mean = ours.mean - theirs.mean
+    if ours.deviation == theirs.deviation == 0:
+        return Difference(mean, mean, mean)
+    with warnings.catch_warnings():  # SciPy warns where one side does not scatter, as few test images make likely
+        warnings.filterwarnings("ignore", "Precision loss", RuntimeWarning)
+        welch = stats.ttest_ind(ours.values, theirs.values, equal_var=False)
+    interval = welch.confidence_interval(confidence)
+    return Difference(mean, float(interval.low), float(interval.high))
 
 
 def paired_difference(ours: Sequence[float], theirs: Sequence[float], confidence: float = 0.95) -> Effect:
