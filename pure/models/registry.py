@@ -63,8 +63,8 @@ def create_model(name: str, num_classes: int | None = None, in_channels: int = 3
     Each family has its options:
 
     - ``pure...``: ``blocks`` and ``widths``, one number for each stage, so any depth; ``stem``, ``"cifar"`` or
-      ``"imagenet"``; ``shortcut``, ``"A"`` or ``"B"``; ``relu_in_stem``, a ReLU that the paper omits; the switches of
-      :class:`pure.nn.blocks.ProductUnitBlock`, ``units``, ``unit_norm`` and ``relu_after_sum``; and ``unit``,
+      ``"imagenet"``; ``shortcut``, ``"A"``, ``"B"`` or ``"none"``; ``relu_in_stem``, a ReLU that the paper omits; the
+      switches of :class:`pure.nn.blocks.ProductUnitBlock`, ``units``, ``unit_norm`` and ``relu_after_sum``; ``unit``,
       ``"paper"``, ``"stabilised"`` or ``"complex"``, with the settings of :class:`pure.ProductUnit2d` (``threshold``,
       ``granularity``, ``eps``, ``init_a``, ``theta_init``, ``padding_mode``),
       :class:`pure.nn.stabilised.StabilisedProductUnit2d` or :class:`pure.nn.complex.ComplexProductUnit2d`; in a

@@ -50,7 +50,7 @@ class ResidualNetwork(nn.Module):
         stem: ``"cifar"``, a 3x3 convolution with BN that keeps the size, or ``"imagenet"``, a 7x7 convolution of stride
             2 with BN and a 3x3 max pool of stride 2.
         shortcut: what stands on a shortcut where the shape changes: ``"A"``, subsampling and zero channels, or
-            ``"B"``, a 1x1 convolution with BN.
+            ``"B"``, a 1x1 convolution with BN; or ``"none"``, a network without any shortcut, to see what they do.
         activation: what follows the BN of the stem: the identity for PURe, ReLU for ResNet.
 
     Raises:
@@ -72,7 +72,9 @@ class ResidualNetwork(nn.Module):
         super().__init__()
         require_sizes(num_classes, in_channels, blocks, widths)
         if shortcut not in tuple(SHORTCUTS):
-            raise ValueError(f"unknown shortcut {shortcut!r}; expected 'A' (zero padding) or 'B' (1x1 convolution)")
+            raise ValueError(
+                f"unknown shortcut {shortcut!r}; expected 'A' (zero padding) or 'B' (1x1 convolution), or 'none'"
+            )
         self.conv1, maxpool = make_stem(stem, in_channels, widths[0])
         self.bn1 = nn.BatchNorm2d(widths[0])
         self.act1 = activation()

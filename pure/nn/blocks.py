@@ -21,6 +21,7 @@ from pure.nn.units import ProductUnit2d
 __all__ = [
     "BasicBlock",
     "GlobalAvgPool2d",
+    "NoShortcut",
     "ProductUnitBlock",
     "Shortcut",
     "ShortcutA",
@@ -29,7 +30,7 @@ __all__ = [
     "shortcut_b",
 ]
 
-Shortcut = Literal["A", "B"]
+Shortcut = Literal["A", "B", "none"]
 Units = Literal["second", "first", "both"]
 UnitNorm = Literal["both", "before", "after", "none"]
 
@@ -133,6 +134,17 @@ class ShortcutA(nn.Module):
         return f"stride={self.stride}, front={self.front}, back={self.back}"
 
 
+class NoShortcut(nn.Module):
+    """What stands on the shortcut of a network without shortcuts: zero, which adds nothing; no parameters.
+
+    Input ``(N, inplanes, H, W)``, output a scalar, which broadcasts to the output of any block.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Zero, of the dtype and on the device of ``x``."""
+        return x.new_zeros(())
+
+
 def shortcut_b(inplanes: int, planes: int, stride: int) -> nn.Sequential:
     """Option B of He et al. (2016): a 1x1 convolution with the stride, then BN.
 
@@ -165,8 +177,13 @@ def mean_over_pixels(x: Tensor) -> Tensor:
     return F.adaptive_avg_pool2d(x, 1)
 
 
-SHORTCUTS: dict[str, Callable[[int, int, int], nn.Module]] = {"A": ShortcutA, "B": shortcut_b}
-"""What stands on the shortcut where the shape changes; called as ``(inplanes, planes, stride)``."""
+SHORTCUTS: dict[str, Callable[[int, int, int], nn.Module]] = {
+    "A": ShortcutA,
+    "B": shortcut_b,
+    "none": lambda *_: NoShortcut(),
+}
+"""What stands on the shortcut where the shape changes, without shortcuts everywhere; called as ``(inplanes, planes,
+stride)``."""
 
 BlockFactory = Callable[..., nn.Module]
 """Makes a block, called as ``(inplanes, planes, stride, downsample)``."""
@@ -175,11 +192,11 @@ BlockFactory = Callable[..., nn.Module]
 def make_stage(
     block: BlockFactory, inplanes: int, planes: int, blocks: int, stride: int, shortcut: Shortcut, **options: Any
 ) -> nn.Sequential:
-    """One stage: ``blocks`` residual blocks of one width; only the first one strides and needs a shortcut module."""
-    downsample = SHORTCUTS[shortcut](inplanes, planes, stride) if stride != 1 or inplanes != planes else None
-    layers = [block(inplanes, planes, stride, downsample, **options)]
-    layers += [block(planes, planes, 1, None, **options) for _ in range(blocks - 1)]
-    return nn.Sequential(*layers)
+    """One stage: ``blocks`` residual blocks of one width; only the first one strides and may change the shape."""
+    shapes = [(inplanes, planes, stride), *[(planes, planes, 1)] * (blocks - 1)]
+    changed = [shortcut == "none" or shape != (planes, planes, 1) for shape in shapes]
+    modules = [SHORTCUTS[shortcut](*shape) if each else None for shape, each in zip(shapes, changed, strict=True)]
+    return nn.Sequential(*(block(*shape, module, **options) for shape, module in zip(shapes, modules, strict=True)))
 
 
 # What every body of blocks shares

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
-__all__ = ["Kept", "kept_for_backward", "modes_restored"]
+__all__ = ["Kept", "Signal", "kept_for_backward", "modes_restored", "signals"]
 
 
 class Kept(NamedTuple):
@@ -56,6 +57,58 @@ def kept_for_backward(
     return result, kept
 
 
+class Signal(NamedTuple):
+    """How large a layer's output is, and the gradient of a loss there.
+
+    Attributes:
+        layer: its name in the network.
+        output: root mean square of the elements of its output.
+        gradient: root mean square of those of the gradient.
+    """
+
+    layer: str
+    output: float
+    gradient: float
+
+
+def signals(network: nn.Module, loss: Callable[[], Tensor], kind: type[nn.Module]) -> list[Signal]:
+    """How outputs and gradients change on their way through a network.
+
+    Args:
+        network: whose layers are looked at.  Weights and ``.grad`` stay; statistics of batch normalisation move as in
+            any forward pass.
+        loss: runs the network and gives a scalar.
+        kind: which layers, blocks for instance; each must return one tensor.
+
+    Returns:
+        One for each call of such a layer, in the order of the calls.
+
+    Raises:
+        ValueError: no layer of this kind was called.
+    """
+    outputs: list[tuple[str, Tensor]] = []
+
+    def watch(name: str) -> Callable[..., None]:
+        return lambda _module, _inputs, output: outputs.append((name, output))
+
+    hooks = [
+        module.register_forward_hook(watch(name))
+        for name, module in network.named_modules()
+        if isinstance(module, kind)
+    ]
+    try:
+        value = loss()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if not outputs:
+        raise ValueError(f"no {kind.__name__} was called in {type(network).__name__}; name a kind of layer that it has")
+    gradients = torch.autograd.grad(value, [output for _, output in outputs])
+    return [
+        Signal(name, _rms(output), _rms(gradient)) for (name, output), gradient in zip(outputs, gradients, strict=True)
+    ]
+
+
 @contextmanager
 def modes_restored(network: nn.Module) -> Iterator[None]:
     """Every module of the network is in training or evaluation mode afterwards as it was before."""
@@ -69,3 +122,8 @@ def modes_restored(network: nn.Module) -> Iterator[None]:
 
 def _identity(tensor: Tensor) -> int:
     return int(tensor.untyped_storage()._cdata)
+
+
+def _rms(x: Tensor) -> float:
+    """Root mean square, in double precision: what overflows in the square does not here."""
+    return float(x.detach().double().square().mean().sqrt())

@@ -292,7 +292,10 @@ def test_unknown_names_answer_with_the_nearest(name: str, hint: str) -> None:
     [
         ({"num_classes": 0}, "num_classes=0 and in_channels=3 must both be integers of at least 1"),
         ({"in_channels": -1}, "num_classes=10 and in_channels=-1 must both be integers of at least 1"),
-        ({"shortcut": "C"}, r"unknown shortcut 'C'; expected 'A' \(zero padding\) or 'B' \(1x1 convolution\)"),
+        (
+            {"shortcut": "C"},
+            r"unknown shortcut 'C'; expected 'A' \(zero padding\) or 'B' \(1x1 convolution\), or 'none'",
+        ),
     ],
 )
 def test_bad_sizes_and_shortcuts(name: str, options: dict[str, Any], message: str) -> None:

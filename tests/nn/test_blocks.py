@@ -103,6 +103,19 @@ def test_only_the_first_block_of_a_stage_changes_the_shape(block: Any) -> None:
     assert make_stage(block, 4, 4, 1, 2, "A")[0].downsample is not None
 
 
+@pytest.mark.parametrize("block", [BasicBlock, ProductUnitBlock])
+def test_without_shortcuts_a_block_is_its_own_path_alone(block: Any) -> None:
+    stage = make_stage(block, 4, 8, 2, 2, "none").eval()
+    assert len(list(stage.parameters())) == len(list(make_stage(block, 4, 8, 2, 2, "A").parameters()))
+    x = torch.randn(2, 4, 6, 6)
+    expected = x
+    for each in stage:
+        inner = each.bn1(each.conv1(expected))
+        inner = each.bn2(each.conv2(inner.relu() if block is BasicBlock else inner))
+        expected = inner.relu() if block is BasicBlock else inner
+    torch.testing.assert_close(stage(x), expected)
+
+
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_pool_is_the_mean_and_its_gradient_lies_as_its_input(layout: torch.memory_format) -> None:
     x = torch.randn(2, 5, 4, 3, dtype=torch.double).contiguous(memory_format=layout).requires_grad_()
