@@ -33,11 +33,15 @@ from pure.models.torchvision import resnet18, resnet34, resnet50, resnet101, res
 # isort: split
 from pure.models.preact import preact_resnet110, preact_resnet164, preact_resnet1001
 
+# isort: split
+from pure.models.peers import polynomial20, starnet20
+
 __all__ = [
     "ResidualNetwork",
     "Stem",
     "create_model",
     "list_models",
+    "polynomial20",
     "preact_resnet110",
     "preact_resnet164",
     "preact_resnet1001",
@@ -60,4 +64,5 @@ __all__ = [
     "resnet101",
     "resnet110",
     "resnet152",
+    "starnet20",
 ]

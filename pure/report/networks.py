@@ -170,7 +170,14 @@ def shortcut_of(model: str, **options: Any) -> str:
 
 def display_name(name: str) -> str:
     """A model's name as the paper writes it: ``pure20`` is PURe20, ``preact_resnet110`` pre-activation ResNet110."""
-    for begin, title in {"pure": "PURe", "resnet": "ResNet", "preact_resnet": "pre-activation ResNet"}.items():
+    families = {
+        "pure": "PURe",
+        "resnet": "ResNet",
+        "preact_resnet": "pre-activation ResNet",
+        "polynomial": "Polynomial",
+        "starnet": "StarNet",
+    }
+    for begin, title in families.items():
         if re.fullmatch(rf"{begin}\d+", name):
             return title + name.removeprefix(begin)
     return name

@@ -70,6 +70,8 @@ def test_list_models_goes_by_family_then_depth() -> None:
         "pure": [18, 20, 32, 34, 44, 56, 110, 272],
         "resnet": [18, 20, 32, 34, 44, 50, 56, 101, 110, 152],
         "preact_resnet": [110, 164, 1001],
+        "polynomial": [20],
+        "starnet": [20],
     }
     assert pure.list_models() == [f"{family}{depth}" for family, depths in families.items() for depth in depths]
 
