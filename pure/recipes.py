@@ -27,6 +27,7 @@ __all__ = [
     "Family",
     "Precision",
     "Recipe",
+    "TaskName",
     "changed_recipe",
     "family_of",
     "faults",
@@ -39,6 +40,7 @@ __all__ = [
 
 Family = Literal["pure", "resnet"]
 Precision = Literal["float32", "tf32", "bfloat16", "float16"]
+TaskName = Literal["classification", "segmentation"]
 
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -51,6 +53,7 @@ class Recipe(BaseModel):
     Attributes:
         name: the recipe's name.
         family: the networks that it is for.
+        task: what is told: the class of an image, or that of each pixel; see :mod:`pure.train.tasks`.
         dataset: name of the data set, as :func:`pure.data.load` knows it.
         data_options: options of the data set, such as its ``split_seed``; the same for every run.
         epochs: passes over the training set.
@@ -85,6 +88,7 @@ class Recipe(BaseModel):
 
     name: str
     family: Family
+    task: TaskName = "classification"
     dataset: str
     data_options: dict[str, str | int | float | bool | tuple[float, ...] | None] = {}
     epochs: PositiveInt
@@ -126,6 +130,14 @@ class Recipe(BaseModel):
         if not names or len(protocols) < len(names):
             raise ValueError(f"expected one or more of {', '.join(PROTOCOLS)}, each once, got {names}")
         return names
+
+    @model_validator(mode="after")
+    def _masks_are_shown_whole(self) -> Self:
+        if self.task == "segmentation" and self.protocols != ("whole",):
+            raise ValueError(
+                f"a segmentation is tested on whole images alone, protocols=('whole',), got {self.protocols}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _warm_up_is_below(self) -> Self:
@@ -241,6 +253,30 @@ _IMAGENET_QUICK: Values = {
     "protocols": (("whole",), "the images of the tree as they are"),
 }
 
+_SEGMENTATION: Values = {
+    "task": ("segmentation", "a residual U-Net against PU-UNet, arXiv 2606.20035"),
+    "momentum": (0.9, "section 4.1.2"),
+    "lr": (0.05, "one value for both networks, set before the first of its runs"),
+    "weight_decay": (1e-4, "that of He et al., for both networks"),
+    "batch_size": (16, "as the memory of one device has it at full size"),
+    "selection": ("lowest-validation-loss", "section 4.1.2"),
+    "augmentation": ("flip+rotate(180)", "neither side of a galaxy, a mole or a polyp is up"),
+}
+_DEBLENDING: Values = {
+    **_SEGMENTATION,
+    "dataset": ("deblending", "simulated galaxies, whose masks are known"),
+    "data_options": ({"number": 600}, "small enough for minutes on one processor core"),
+    "epochs": (16, "small enough for minutes on one processor core"),
+    "milestones": ((8, 12), "section 4.3.2: at 1/2 and 3/4 of the epochs"),
+}
+_MASK_FOLDER: Values = {
+    **_SEGMENTATION,
+    "dataset": ("mask-folder", "any images with masks, as ISIC 2018, Kvasir-SEG and BUSI"),
+    "data_options": ({"size": 256}, "not read in arXiv 2606.20035; a usual size"),
+    "epochs": (100, "not read in arXiv 2606.20035"),
+    "milestones": ((50, 75), "section 4.3.2: at 1/2 and 3/4 of the epochs"),
+}
+
 _OWN: dict[str, dict[Family, Values]] = {
     "galaxy10": {
         "pure": {"lr": (0.01, "section 4.1.2"), "weight_decay": (0.01, "section 4.1.2")},
@@ -261,6 +297,7 @@ _RECIPES: dict[str, tuple[Values, dict[Family, Values]]] = {
     "cifar10": (_CIFAR10, _OWN["cifar10"]),
     "cifar10-extended": (_EXTENDED, _OWN["cifar10"]),
     "cifar10-tenth": (_CIFAR10_TENTH, _OWN["cifar10"]),
+    "deblending": (_DEBLENDING, {"pure": {}, "resnet": {}}),
     "digits": (_DIGITS, _OWN["cifar10"]),
     "fashion-mnist": (_FASHION, _OWN["cifar10"]),
     "galaxy10": (_GALAXY10, _OWN["galaxy10"]),
@@ -269,6 +306,7 @@ _RECIPES: dict[str, tuple[Values, dict[Family, Values]]] = {
     "imagenet": (_IMAGENET, _OWN["imagenet"]),
     "imagenette64": (_IMAGENETTE, _OWN["imagenet"]),
     "imagenet-quick": (_IMAGENET_QUICK, _OWN["imagenet"]),
+    "mask-folder": (_MASK_FOLDER, {"pure": {}, "resnet": {}}),
 }
 
 _WARM_UP: Values = {
@@ -285,7 +323,7 @@ def list_recipes() -> list[str]:
 
 def family_of(model: str) -> Family:
     """Whose hyper-parameters a network by this name is trained with: those of PURe or those of ResNet."""
-    return "pure" if model.startswith("pure") else "resnet"
+    return "pure" if model.startswith(("pure", "pu_")) else "resnet"
 
 
 def get_recipe(name: str, model: str, /, **overrides: Any) -> Recipe:

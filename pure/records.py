@@ -85,7 +85,7 @@ class DataSummary(_Part):
         std: standard deviation, likewise.
         synthetic: whether the images are simulated.
         test_labels: the class of each test image in order, as :func:`pack_classes` packs them: with an evaluation's
-            predictions they tell which images were classified rightly.  Left out above 100 classes.
+            predictions they tell which images were classified rightly.  Left out above 100 classes, and for masks.
     """
 
     name: str
@@ -118,14 +118,20 @@ class Score(_Part):
     """Loss and accuracy on a set.
 
     Attributes:
-        loss: mean cross-entropy (nats).
-        accuracy: share of images classified rightly, from 0 to 1.
+        loss: mean of what was minimised: the cross-entropy (nats), of a segmentation with the Dice loss added.
+        accuracy: share of images classified rightly, from 0 to 1; of a segmentation, of pixels.
         top5: share of images whose class is among the five likeliest; None where the test has no meaning.
+        dice: of a segmentation, mean Dice coefficient of the images that hold an object, from 0 to 1.
+        iou: of a segmentation, mean intersection over union of the same images, from 0 to 1.
+        false_positives: of a segmentation, share of the images without an object in which one was found.
     """
 
     loss: float
     accuracy: float
     top5: float | None = None
+    dice: float | None = None
+    iou: float | None = None
+    false_positives: float | None = None
 
 
 class Epoch(_Part):
@@ -163,6 +169,8 @@ class Evaluation(Score):
             what a test that pairs two networks by image needs.  Left out above 100 classes.
         noise_scale: of the Poisson noise on the images; None for the images as they are.
         reestimated: the same with statistics of batch normalisation estimated again, where the loss was absurd.
+        image_dice: of a segmentation, the Dice coefficient of each image in the order of the test set; None where the
+            mask holds no object.
     """
 
     protocol: str = "whole"
@@ -170,11 +178,12 @@ class Evaluation(Score):
     predictions: str | None = None
     noise_scale: float | None = None
     reestimated: Score | None = None
+    image_dice: tuple[float | None, ...] | None = None
 
     @property
     def score(self) -> Score:
-        """Loss and accuracy alone."""
-        return Score(loss=self.loss, accuracy=self.accuracy, top5=self.top5)
+        """Its figures alone."""
+        return Score(**{field: getattr(self, field) for field in Score.model_fields})
 
     @property
     def class_accuracies(self) -> tuple[float, ...] | None:

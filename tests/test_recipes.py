@@ -12,6 +12,7 @@ from pure.models import list_models
 from pure.recipes import Recipe, family_of, get_recipe, list_recipes, sources
 
 DEFAULTS: dict[str, Any] = {
+    "task": "classification",
     "data_options": {},
     "momentum": 0.9,
     "decay_theta": True,
@@ -39,6 +40,26 @@ GALAXY = {
 }
 ROTATED = "rotate(180)+flip+resized-crop"
 EXPECTED: dict[str, dict[str, Any]] = {
+    "mask-folder": {
+        "task": "segmentation",
+        "dataset": "mask-folder",
+        "data_options": {"size": 256},
+        "epochs": 100,
+        "batch_size": 16,
+        "milestones": (50, 75),
+        "selection": "lowest-validation-loss",
+        "augmentation": "flip+rotate(180)",
+    },
+    "deblending": {
+        "task": "segmentation",
+        "dataset": "deblending",
+        "data_options": {"number": 600},
+        "epochs": 16,
+        "batch_size": 16,
+        "milestones": (8, 12),
+        "selection": "lowest-validation-loss",
+        "augmentation": "flip+rotate(180)",
+    },
     "cifar10": {
         "dataset": "cifar10",
         "epochs": 160,
@@ -130,6 +151,7 @@ RATES = {  # learning rate and weight decay: PURe, ResNet (sections 4.1.2, 4.2.2
     "cifar10": ((0.01, 0.001), (0.1, 0.0001)),
 }
 RATES |= {name: RATES["cifar10"] for name in ("cifar10-extended", "cifar10-tenth", "digits", "fashion-mnist")}
+RATES["deblending"] = RATES["mask-folder"] = ((0.05, 0.0001), (0.05, 0.0001))  # one value for both networks
 RATES |= {name: RATES["galaxy10"] for name in ("galaxy10-quick", "gz2")}
 RATES |= {name: RATES["imagenet"] for name in ("imagenet-quick", "imagenette64")}
 
@@ -191,7 +213,8 @@ def test_a_recipe_is_frozen() -> None:
 def test_family_of_every_network() -> None:
     families = {name: family_of(name) for name in list_models()}
     assert families["pure20"] == families["pure272"] == "pure"
-    assert families["resnet20"] == families["preact_resnet110"] == "resnet"
+    assert families["resnet20"] == families["preact_resnet110"] == families.pop("res_unet") == "resnet"
+    assert families.pop("pu_unet") == "pure"
     peers = {"polynomial20", "starnet20"}  # no product units: trained as ResNets unless told otherwise
     assert all(family in name for name, family in families.items() if name not in peers)
     assert {families[name] for name in peers} == {"resnet"}

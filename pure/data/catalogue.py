@@ -173,6 +173,19 @@ CATALOGUE: dict[str, Description] = {
             loader="pure.data.sets.synthetic_galaxies:galaxy10_synthetic",
         ),
         Description(
+            name="deblending",
+            title="Blended galaxies with their masks",
+            content="Galaxies with neighbours, simulated with GalSim, 64 x 64 pixels, each with its true mask: no "
+            "observations.",
+            licence="that of this project: they are made here",
+            homepage="https://github.com/GalSim-developers/GalSim",
+            citation="rowe2015galsim",
+            classes=2,
+            images=None,
+            size=None,
+            loader="pure.data.sets.deblending:deblending",
+        ),
+        Description(
             name="gz2",
             title="Galaxy Zoo 2, five clean classes",
             content="Colour images of galaxies from the Sloan survey, on whose shape Galaxy Zoo's volunteers agreed.",
@@ -227,6 +240,21 @@ CATALOGUE: dict[str, Description] = {
             verify="pure.data.storage.folders:verify",
             places=("train",),
             by_hand="put the images into train/<class>/ and val/<class>/",
+        ),
+        Description(
+            name="mask-folder",
+            title="Images, each with a mask",
+            content="Any images of your own or of others, each with a mask of one object, in the layout of ISIC 2018, "
+            "Kvasir-SEG or BUSI.",
+            licence="that of the files; ISIC 2018: CC BY-NC 4.0; Kvasir-SEG and BUSI: see their pages",
+            homepage="https://challenge.isic-archive.com/data/",
+            citation="codella2019skin",
+            classes=2,
+            images=None,
+            size=None,
+            loader="pure.data.storage.masks:mask_folder",
+            places=("images", "ISIC2018_Task1_Training_GroundTruth", "benign", "malignant", "normal"),
+            by_hand="put the images into images/ and their masks, under the same names, into masks/",
         ),
     )
 }

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -41,7 +41,7 @@ class Images(Protocol):
 
     @property
     def labels(self) -> Tensor:
-        """Shape ``(N,)``, int64, from 0 to the number of classes less one."""
+        """Shape ``(N,)``, int64, from 0 to the number of classes less one; or masks ``(N, H, W)``, uint8."""
         ...
 
     @property
@@ -100,7 +100,7 @@ class ImageSet:
 
     Attributes:
         images: shape ``(N, C, H, W)``, uint8; float32 where grey levels are not whole numbers, as under noise.
-        labels: shape ``(N,)``, int64.
+        labels: shape ``(N,)``, int64; or masks, the class of each pixel, shape ``(N, H, W)``, uint8.
     """
 
     images: Tensor
@@ -111,9 +111,12 @@ class ImageSet:
             raise ValueError(
                 f"expected images (N, C, H, W), uint8 or float32, got {tuple(self.images.shape)} {self.images.dtype}"
             )
-        if self.labels.shape != self.images.shape[:1] or self.labels.dtype != torch.int64:
+        number, _, height, width = self.images.shape
+        known = {((number,), torch.int64), ((number, height, width), torch.uint8)}
+        if (tuple(self.labels.shape), self.labels.dtype) not in known:
             raise ValueError(
-                f"expected labels ({len(self.images)},), int64, got {tuple(self.labels.shape)} {self.labels.dtype}"
+                f"expected labels ({number},), int64, or masks ({number}, {height}, {width}), uint8, got "
+                f"{tuple(self.labels.shape)} {self.labels.dtype}"
             )
 
     @property
@@ -132,8 +135,9 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        return self.images[index], int(self.labels[index])
+    def __getitem__(self, index: int) -> tuple[Tensor, Any]:
+        label = self.labels[index]
+        return self.images[index], label if label.ndim else int(label)
 
     def read(self, rows: Tensor) -> Tensor:
         """The images of these rows, ``(n, C, H, W)``."""

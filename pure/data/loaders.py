@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from pure.data.augment import Augmentation, parse
 from pure.data.images import Images, ImageSet, name_of, read, rows_in_chunks
 from pure.data.machine import memory, processors
+from pure.data.masks import augment_masks
 from pure.signals import ignore_signals
 
 __all__ = ["DeviceLoader", "Loader", "WorkerLoader", "choose_kind", "make_loader"]
@@ -214,6 +215,8 @@ class _Plan:
 class Loader(ABC):
     """Iterates over the micro-batches of an epoch: images ``(b, C, H, W)``, float32, normalized, and labels ``(b,)``.
 
+    Masks, ``(b, H, W)``, stand in place of labels where the set has them, and are augmented as the images are.
+
     Each iteration is the next epoch, from 0 on, in another order if it shuffles; :meth:`set_epoch` chooses one.
     Made by :func:`make_loader`.
 
@@ -305,7 +308,10 @@ class DeviceLoader(Loader):
                     generator = _generator(_BATCH, seed, epoch, batch)
                     parameters = self.augmentation.draw(rows.stop - rows.start, (channels, height, width), generator)
                     drawn = batch
-                images = self.augmentation.apply(images, tuple(values[share] for values in parameters))
+                shared = tuple(values[share] for values in parameters)
+                images = self.augmentation.apply(images, shared)
+                if labels.ndim == 3:
+                    labels = augment_masks(self.augmentation, labels, shared)
             yield self._normalize(images), labels
 
 
@@ -377,6 +383,7 @@ class _Batches(Dataset[tuple[Tensor, Tensor] | str]):
 
     def __init__(self, images: Images, augmentation: Augmentation, seed: int) -> None:
         self.images = images
+        self.augmentation = augmentation
         self.transform = augmentation.transform() if augmentation.steps else None
         self.seed = seed
         self.at_once = hasattr(images, "read") and images.shape is not None
@@ -391,11 +398,14 @@ class _Batches(Dataset[tuple[Tensor, Tensor] | str]):
         if loaded is not None and self.transform is None:
             return loaded, labels
         images: list[Tensor] = []
+        masks: list[Tensor] = []
         with _drawing_restored():
             for place, row in enumerate(rows.tolist()):
                 try:
                     image = self.images[row][0] if loaded is None else loaded[place]
                     images.append(self._augmented(image, epoch, row))
+                    if labels.ndim == 3:
+                        masks.append(self._augmented_mask(labels[place], epoch, row))
                 except _FAULTS as error:
                     return _named(name_of(self.images, row), str(error))
                 shape, others = images[-1].shape, images[0].shape
@@ -404,13 +414,21 @@ class _Batches(Dataset[tuple[Tensor, Tensor] | str]):
                         f"it has shape {tuple(shape)}, others in its batch have {tuple(others)}; add {_MAKE_ALIKE}"
                     )
                     return _named(name_of(self.images, row), problem)
-        return torch.stack(images), labels
+        return torch.stack(images), torch.stack(masks) if masks else labels
 
     def _augmented(self, image: Tensor, epoch: int, row: int) -> Tensor:
         if self.transform is None:
             return image
         torch.default_generator.manual_seed(_counter(_IMAGE, self.seed, epoch, row))
         return self.transform(image)
+
+    def _augmented_mask(self, mask: Tensor, epoch: int, row: int) -> Tensor:
+        """The mask ``(H, W)`` of an image, moved by the numbers that the image had."""
+        if self.transform is None:
+            return mask
+        torch.default_generator.manual_seed(_counter(_IMAGE, self.seed, epoch, row))
+        drawn = self.augmentation.draw(1, (1, *mask.shape), torch.default_generator)  # type: ignore[arg-type]
+        return augment_masks(self.augmentation, mask[None], drawn)[0]
 
 
 @contextmanager

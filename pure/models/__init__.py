@@ -1,4 +1,4 @@
-"""The networks by name: PURe, the ResNets and the pre-activation ResNets of tables 1, 2, 4, 5 and 6.
+"""The networks by name: PURe, the ResNets, the pre-activation ResNets of tables 1, 2, 4, 5 and 6, and the U-Nets.
 
 A network is named by its entry function, which registers itself, and is made by :func:`create_model`.
 """
@@ -36,8 +36,12 @@ from pure.models.preact import preact_resnet110, preact_resnet164, preact_resnet
 # isort: split
 from pure.models.peers import polynomial20, starnet20
 
+# isort: split
+from pure.models.unet import ResidualUNet, pu_unet, res_unet
+
 __all__ = [
     "ResidualNetwork",
+    "ResidualUNet",
     "Stem",
     "create_model",
     "list_models",
@@ -45,6 +49,7 @@ __all__ = [
     "preact_resnet110",
     "preact_resnet164",
     "preact_resnet1001",
+    "pu_unet",
     "pure18",
     "pure20",
     "pure32",
@@ -54,6 +59,7 @@ __all__ = [
     "pure110",
     "pure272",
     "register_model",
+    "res_unet",
     "resnet18",
     "resnet20",
     "resnet32",

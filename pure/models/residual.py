@@ -30,7 +30,7 @@ from pure.nn.complex import ComplexProductUnit2d
 from pure.nn.stabilised import StabilisedProductUnit2d
 from pure.nn.units import ProductUnit2d
 
-__all__ = ["IMAGENET", "ResidualNetwork", "Stem", "make_stem"]
+__all__ = ["IMAGENET", "UNITS", "ResidualNetwork", "Stem", "make_stem"]
 
 Stem = Literal["cifar", "imagenet"]
 
@@ -112,7 +112,7 @@ IMAGENET: dict[str, Any] = {"widths": (64, 128, 256, 512), "stem": "imagenet"}
 
 _UNIT_OPTIONS = ("threshold", "granularity", "eps", "init_a", "theta_init", "padding_mode")
 
-_UNITS: dict[str, tuple[type[nn.Module], tuple[str, ...]]] = {
+UNITS: dict[str, tuple[type[nn.Module], tuple[str, ...]]] = {
     "paper": (ProductUnit2d, _UNIT_OPTIONS),
     "stabilised": (StabilisedProductUnit2d, (*_UNIT_OPTIONS, "smoothness", "bound")),
     "complex": (ComplexProductUnit2d, ("eps", "init_a")),
@@ -137,9 +137,9 @@ def _pure(
     unit: str = "paper",
     **settings: Any,
 ) -> ResidualNetwork:
-    require_choice("unit", unit, tuple(_UNITS))
+    require_choice("unit", unit, tuple(UNITS))
     require_choice("relu_in_stem", relu_in_stem, (False, True))
-    layer, known = _UNITS[unit]
+    layer, known = UNITS[unit]
     refuse_options(name, [each for each in settings if each not in known], _pure, known)
     if unit == "complex":
         settings.setdefault("eps", math.log(2))  # with the layer's own 0, gradients overflow from block to block

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from pure import models
+from pure.models.unet import SEGMENTERS
 from pure.nn.blocks import GlobalAvgPool2d, require_pixels
 
 try:
@@ -269,6 +270,7 @@ def _entry(name: str) -> Callable[..., nn.Module]:
     return entry
 
 
-default_cfgs = generate_default_cfgs({PREFIX + name: _configuration(name) for name in models.list_models()})
-for _name in models.list_models():
+_CLASSIFIERS = [name for name in models.list_models() if name not in SEGMENTERS]  # timm has no others
+default_cfgs = generate_default_cfgs({PREFIX + name: _configuration(name) for name in _CLASSIFIERS})
+for _name in _CLASSIFIERS:
     globals()[PREFIX + _name] = register_model(_entry(_name))

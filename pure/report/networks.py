@@ -177,10 +177,11 @@ def display_name(name: str) -> str:
         "polynomial": "Polynomial",
         "starnet": "StarNet",
     }
+    unets = {"res_unet": "residual U-Net", "pu_unet": "PU-UNet"}
     for begin, title in families.items():
         if re.fullmatch(rf"{begin}\d+", name):
             return title + name.removeprefix(begin)
-    return name
+    return unets.get(name, name)
 
 
 # Table 1

@@ -46,7 +46,7 @@ def accuracy_table(records: Iterable[RunRecord]) -> pd.DataFrame:
     runs that diverged, which no mean includes.  Everything is formatted text, ready to print.
     """
     rows = []
-    for runs in grouped(records):
+    for runs in grouped(_classifications(records)):
         tests = tested(runs)
         rows.append(
             {
@@ -116,7 +116,7 @@ def noise_table(records: Iterable[RunRecord]) -> pd.DataFrame:
     network with noisy tests; formatted text.
     """
     rows = []
-    for runs in grouped(records):
+    for runs in grouped(_classifications(records)):
         pairs = [(run.test, run.noisy) for run in runs if run.test is not None and run.noisy is not None]
         if pairs:
             clean, noisy = (Sample.of(100 * test.accuracy for test in tests) for tests in zip(*pairs, strict=True))
@@ -139,7 +139,7 @@ def protocols_table(records: Iterable[RunRecord]) -> pd.DataFrame:
     One row for each recipe and network that was tested by several; formatted text.
     """
     rows = []
-    for runs in grouped(records):
+    for runs in grouped(_classifications(records)):
         tests = [test for run in runs if run.test is not None and run.protocols for test in (run.test, *run.protocols)]
         if tests:
             row = _heading(runs[0])
@@ -186,7 +186,7 @@ def runs_table(records: Iterable[RunRecord]) -> pd.DataFrame:
     The validation accuracy is that of the selected epoch.  Formatted text.
     """
     rows = []
-    for run in records:
+    for run in _classifications(records):
         validation = run.epochs[run.selected - 1].validation if run.selected is not None else None
         test = run.test
         rows.append(
@@ -296,6 +296,11 @@ def grouped(records: Iterable[RunRecord]) -> list[list[RunRecord]]:
         return recipe_title(run), network_title(run), *run.experiment
 
     return [list(runs) for _, runs in groupby(sorted(records, key=lambda run: (*key(run), run.seed)), key)]
+
+
+def _classifications(records: Iterable[RunRecord]) -> list[RunRecord]:
+    """Without segmentations, whose accuracy is that of pixels: :mod:`pure.report.segmentation` has their tables."""
+    return [run for run in records if run.recipe.task == "classification"]
 
 
 def finished(runs: Iterable[RunRecord]) -> list[RunRecord]:

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, distributed, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -31,9 +30,10 @@ from pure.recipes import Recipe
 from pure.records import Divergence, Epoch, Evaluation, Score
 from pure.train import speed
 from pure.train.distributed import Group, part_momentum
-from pure.train.evaluate import evaluate, measure, pack
+from pure.train.evaluate import evaluate
 from pure.train.monitor import NonFinite, first_nonfinite, gradient_norm, is_absurd, observe_units
 from pure.train.schedule import learning_rate, requires_validation, selected_epoch
+from pure.train.tasks import task_of
 
 __all__ = ["Diverged", "Engine", "parameter_groups", "require_validation"]
 
@@ -61,7 +61,7 @@ class Diverged(Exception):
 
 
 class Engine:
-    """One training: SGD with momentum on the cross-entropy (section 4).
+    """One training: SGD with momentum on the loss of the recipe's task (section 4: the cross-entropy).
 
     Args:
         network: on the group's device; trained in place.
@@ -79,8 +79,8 @@ class Engine:
         batches: number of batches in an epoch.
 
     Raises:
-        ValueError: schedule or selection need a validation set and there is none, the batch cannot be cut into equal
-            parts, or a setting is for another device.
+        ValueError: schedule or selection need a validation set and there is none, the data are not the task's, the
+            batch cannot be cut into equal parts, or a setting is for another device.
     """
 
     def __init__(
@@ -94,6 +94,7 @@ class Engine:
         progress: bool | None = None,
     ) -> None:
         require_validation(splits, recipe)
+        self.task = task_of(recipe, splits)
         group.part_size(recipe.batch_size, execution.micro_batches)
         self.recipe, self.execution, self.splits, self.group = recipe, execution, splits, group
         self._sample: Tensor | None = None
@@ -305,9 +306,9 @@ class Engine:
     def _part(self, images: Tensor, labels: Tensor, share: float = 1.0) -> tuple[Tensor, Tensor]:
         """Forward and backward pass of a part, a share of a batch.  Returns its mean loss, and :func:`_sums`."""
         logits = self._logits(self.model, images)
-        loss = F.cross_entropy(logits, labels)
+        loss = self.task.loss(logits, labels)
         self.scaler.scale(loss * share).backward()
-        return loss.detach(), _sums(logits.detach(), labels, loss.detach())
+        return loss.detach(), self.task.sums(logits.detach(), labels, loss.detach())
 
     def _logits(self, model: nn.Module, images: Tensor) -> Tensor:
         """The forward pass in the recipe's precision; logits in single precision."""
@@ -334,7 +335,7 @@ class Engine:
         self._require_finite_weights()
         self.group.average_statistics(self.network)
         loss, right, among_five, images, norm, steps = self.group.sum(self.sums).tolist()
-        top5 = among_five / images if len(self.splits.classes) > 5 else None
+        top5 = among_five / images if self.task.has_top5 and len(self.splits.classes) > 5 else None
         validation, reestimated = self._validate()
         epoch = Epoch(
             lr=self.optimizer.param_groups[0]["lr"],
@@ -376,9 +377,8 @@ class Engine:
                 rank=rank,
                 world_size=ranks,
             )
-        found = measure(scores, images.labels[rank::ranks], synchronize=ranks > 1)
-        predicted = pack(self.group.interleave(scores.argmax(1)), scores.shape[1])
-        return found.model_copy(update={"protocol": protocol, "predictions": predicted})
+        found = self.task.measure(scores, images.labels[rank::ranks], self.group)
+        return found.model_copy(update={"protocol": protocol})
 
     def reestimated(self) -> nn.Module | None:
         """A copy of the network with statistics of batch normalisation estimated again; None if it has none."""
@@ -430,8 +430,8 @@ class Engine:
         return next((each for each in found if each.layer is not None), found[0])
 
     def loss(self, network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-        """Mean cross-entropy of a part of a batch, as it is trained on."""
-        return F.cross_entropy(self._logits(network, images), labels)
+        """Mean loss of a part of a batch, as it is trained on."""
+        return self.task.loss(self._logits(network, images), labels)
 
 
 @dataclass(frozen=True)
@@ -520,10 +520,3 @@ def parameter_groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]
         {"params": [p for name, p in network.named_parameters() if is_theta[name] == apart], "weight_decay": decay}
         for apart, decay in ((False, recipe.weight_decay), (True, 0.0))
     ]
-
-
-def _sums(logits: Tensor, labels: Tensor, loss: Tensor) -> Tensor:
-    """Of a part of a batch: summed loss, number right, number right among five, number of images.  Float64."""
-    right = (logits.argmax(1) == labels).sum()
-    among_five = (logits.topk(5).indices == labels[:, None]).sum() if logits.shape[1] > 5 else right
-    return torch.stack([loss.double() * len(labels), right, among_five, torch.full_like(right, len(labels))])

@@ -52,7 +52,8 @@ def evaluate(
     number divides or not.  No rank waits for another.
 
     Args:
-        network: maps normalised images ``(N, C, H, W)`` to logits.  ``multi-scale`` needs one that ends in an average
+        network: maps normalised images ``(N, C, H, W)`` to logits ``(N, classes)``, or by protocol ``whole`` to those
+            of each pixel, ``(N, classes, H, W)``.  ``multi-scale`` needs one that ends in an average
             pool ``avgpool`` over the whole map and a linear ``fc``, as those of :mod:`pure.models` and torchvision's
             ResNets do.
         images: the set.
@@ -139,7 +140,7 @@ Groups = list[tuple[Tensor, Tensor]]
 def _scores(
     network: nn.Module, number: int, groups: Groups, protocol: Protocol, batch_size: int, mean: Tensor, std: Tensor
 ) -> Tensor:
-    """Scores of a batch of ``number`` images, ``(number, classes)``, from all of their views."""
+    """Scores of a batch of ``number`` images, ``(number, classes, ...)``, from all of their views."""
     total: Tensor | None = None
     for owners, views in groups:
         at_once = shown_at_once(views, protocol, batch_size)
@@ -149,7 +150,7 @@ def _scores(
             for shown in (pixels, pixels.flip(-1)) if protocol.mirrored else (pixels,):
                 logits: Tensor = network(shown).float()
                 if total is None:
-                    total = logits.new_full((number, logits.shape[1]), -torch.inf)
+                    total = logits.new_full((number, *logits.shape[1:]), -torch.inf)
                 # The sum of the softmax outputs, as a logarithm; with a single view the logits themselves.
                 total[rows] = torch.logaddexp(total[rows], logits.log_softmax(1) if protocol.mirrored else logits)
     assert total is not None

@@ -59,7 +59,8 @@ def fit(
 ) -> RunRecord:
     """Train a network by a recipe, validate it after each epoch, test it once, and leave a record.
 
-    SGD with momentum on the cross-entropy (section 4), with the recipe's schedule.  On a CPU with the same versions
+    SGD with momentum on the cross-entropy (section 4), of a segmentation with the Dice loss added, with the recipe's
+    schedule.  On a CPU with the same versions
     and number of threads, the same seed gives the same record but for the times.  A training whose loss,
     gradient or weights stop being finite ends there, and its record says when, where and why.
 
@@ -70,7 +71,8 @@ def fit(
 
     Args:
         recipe: one of :func:`pure.recipes.list_recipes`; PURe and ResNet have different values in it.
-        model: one of :func:`pure.list_models`; or a network from images ``(N, C, H, W)`` to logits, which is trained in
+        model: one of :func:`pure.list_models`; or a network from images ``(N, C, H, W)`` to logits ``(N, classes)``, of
+            a segmentation ``(N, classes, H, W)``, which is trained in
             place and ends with the weights that were tested.  It has PURe's hyper-parameters if it has product units,
             else those of ResNet, and the record names its class and a hash of its layers.
         seed: fixes order and augmentation, and the initialisation of a network that is given by its name.
@@ -232,7 +234,10 @@ def _refuse_without_folder(**given: bool) -> None:
 def outcome(record: RunRecord) -> str:
     """How a run ended, in a few words."""
     if record.test is not None:
-        return f"test accuracy {100 * record.test.accuracy:.2f} % on {record.data.test} images"
+        test, images = record.test, f"on {record.data.test} images"
+        if test.dice is not None:
+            return f"test Dice {100 * test.dice:.2f} % {images}"
+        return f"test accuracy {100 * test.accuracy:.2f} % {images}"
     assert record.divergence is not None  # a record has either
     at = record.divergence
     where = f" in {at.layer}" if at.layer else ""

@@ -528,7 +528,7 @@ def _summarize(splits: Splits) -> DataSummary:
         mean=mean,
         std=std,
         synthetic=splits.synthetic,
-        test_labels=pack(splits.test.labels, len(splits.classes)),
+        test_labels=pack(splits.test.labels, len(splits.classes)) if splits.test.labels.ndim == 1 else None,
     )
 
 
@@ -543,7 +543,8 @@ def _serialize(network: nn.Module) -> bytes:
 def _postfix(epoch: Epoch, number: int) -> dict[str, str]:
     shown = {"epoch": str(number), "loss": f"{epoch.train.loss:.3f}"}
     if epoch.validation is not None:
-        shown["validation"] = f"{100 * epoch.validation.accuracy:.1f} %"
+        dice = epoch.validation.dice
+        shown["validation"] = f"{100 * epoch.validation.accuracy:.1f} %" if dice is None else f"Dice {100 * dice:.1f} %"
     return shown
 
 

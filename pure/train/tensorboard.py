@@ -37,7 +37,7 @@ def scalars(epoch: Epoch) -> dict[str, float]:
     for part in ("train", "validation", "reestimated"):
         measured = getattr(epoch, part)
         if measured is not None:
-            values |= {f"{quantity}/{part}": getattr(measured, quantity) for quantity in ("loss", "accuracy", "top5")}
+            values |= {f"{quantity}/{part}": value for quantity, value in measured}
     for name, unit in epoch.units.items():
         if isinstance(unit.threshold, float):
             values[f"threshold/{name}"] = unit.threshold

@@ -19,7 +19,18 @@ from pure.data.__main__ import main
 from pure.data.sets import imagenet
 from pure.data.storage.root import data_root, user_cache, writable_folder
 
-NAMES = ["digits", "fashion-mnist", "cifar10", "galaxy10", "galaxy10-synthetic", "gz2", "imagenet", "image-folder"]
+NAMES = [
+    "digits",
+    "fashion-mnist",
+    "cifar10",
+    "galaxy10",
+    "galaxy10-synthetic",
+    "deblending",
+    "gz2",
+    "imagenet",
+    "image-folder",
+    "mask-folder",
+]
 
 
 def write_tree(folder: Path) -> Path:
@@ -95,7 +106,7 @@ def test_descriptions_are_complete() -> None:
         for target in filter(None, (each.download, each.verify)):
             assert callable(catalogue.imported(target)), f"{target} is not there"
     by_hand = [name for name, each in CATALOGUE.items() if each.by_hand]
-    assert by_hand == ["gz2", "imagenet", "image-folder"]
+    assert by_hand == ["gz2", "imagenet", "image-folder", "mask-folder"]
 
 
 def test_described_numbers_are_those_that_the_loaders_check() -> None:

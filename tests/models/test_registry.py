@@ -21,6 +21,7 @@ import pure
 from pure.models import ResidualNetwork, residual
 from pure.models.preact import PreActBasicBlock, PreActBottleneck, PreActResidualNetwork
 from pure.models.registry import REGISTRY
+from pure.models.unet import SEGMENTERS
 from pure.nn.blocks import ProductUnitBlock
 from pure.nn.complex import ComplexProductUnit2d
 from pure.nn.stabilised import StabilisedProductUnit2d
@@ -34,7 +35,7 @@ def size(model: nn.Module) -> int:
 
 
 def images(name: str, number: int = 2) -> Tensor:
-    pixels = 32 if name in PHOTOGRAPHS else 8
+    pixels = 32 if name in PHOTOGRAPHS or name in SEGMENTERS else 8
     return torch.randn(number, 3, pixels, pixels)
 
 
@@ -47,8 +48,9 @@ def test_every_network_learns_everywhere_and_comes_back_from_a_file(name: str) -
     before = copy.deepcopy(model.state_dict())
     x = images(name)
     logits = model(x)
-    assert logits.shape == (2, 5)
-    F.cross_entropy(logits, torch.tensor([1, 3])).backward()
+    labels = torch.tensor([1, 3]) if name not in SEGMENTERS else torch.randint(5, (2, 32, 32))
+    assert logits.shape == (2, 5, *labels.shape[1:])
+    F.cross_entropy(logits, labels).backward()
     torch.optim.SGD(model.parameters(), lr=1e-3).step()
     for key, value in model.state_dict().items():  # parameters by their gradients, running statistics by the images
         assert value.isfinite().all(), key
@@ -73,7 +75,8 @@ def test_list_models_goes_by_family_then_depth() -> None:
         "polynomial": [20],
         "starnet": [20],
     }
-    assert pure.list_models() == [f"{family}{depth}" for family, depths in families.items() for depth in depths]
+    classifiers = [f"{family}{depth}" for family, depths in families.items() for depth in depths]
+    assert pure.list_models() == [*classifiers, *SEGMENTERS]
 
 
 # Sizes: the table of the reconstruction; torchvision's documentation; for the pre-activation networks a sum by hand
@@ -336,7 +339,7 @@ def test_preactivation_networks_compute_what_he_et_al_describe(block: Any, short
 @pytest.mark.parametrize("unit", UNITS)
 def test_the_settings_of_each_unit_are_those_of_its_module(unit: str) -> None:
     """Every keyword of the constructor can be set, but for what belongs to the network or to how fast it is trained."""
-    module, settings = residual._UNITS[unit]
+    module, settings = residual.UNITS[unit]
     assert module is UNITS[unit]
     keywords: set[str] = set()
     for each in module.__mro__:
@@ -518,7 +521,8 @@ def test_networks_for_photographs_have_a_thousand_classes() -> None:
     photographs = {"pure18", "pure34", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152"}
     defaults = {name: inspect.signature(REGISTRY[name]).parameters["num_classes"].default for name in REGISTRY}
     assert {name for name, classes in defaults.items() if classes == 1000} == photographs
-    assert {classes for name, classes in defaults.items() if name not in photographs} == {10}
+    assert {defaults[name] for name in SEGMENTERS} == {2}
+    assert {defaults[name] for name in defaults if name not in photographs and name not in SEGMENTERS} == {10}
     with torch.device("meta"):
         assert pure.create_model("pure18").fc.out_features == 1000
         assert pure.create_model("pure20").fc.out_features == 10
