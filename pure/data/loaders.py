@@ -427,7 +427,7 @@ class _Batches(Dataset[tuple[Tensor, Tensor] | str]):
         if self.transform is None:
             return mask
         torch.default_generator.manual_seed(_counter(_IMAGE, self.seed, epoch, row))
-        drawn = self.augmentation.draw(1, (1, *mask.shape), torch.default_generator)  # type: ignore[arg-type]
+        drawn = self.augmentation.draw(1, (1, *mask.shape), torch.default_generator)
         return augment_masks(self.augmentation, mask[None], drawn)[0]
 
 

@@ -127,7 +127,8 @@ def _effect(group: Sequence[tuple[RunRecord, RunRecord]], field: str) -> Effect 
     values = [[getattr(run.test, field) for run in side] for side in zip(*group, strict=True)]
     if any(value is None for side in values for value in side):
         return None
-    return paired_difference(*([100 * value for value in side] for side in values))
+    ours, theirs = ([100 * value for value in side] for side in values)
+    return paired_difference(ours, theirs)
 
 
 def _over_images(group: Sequence[tuple[RunRecord, RunRecord]]) -> Effect | None:

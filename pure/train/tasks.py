@@ -6,7 +6,7 @@ A task is its loss, the sums that an epoch keeps of it, and the figures of a tes
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -140,7 +140,7 @@ def _figures(scores: Tensor, masks: Tensor) -> Tensor:
     classes, truth = scores.shape[1], masks.long()
     answer = scores.argmax(1)
     losses = [_segmentation_loss(each[None].double(), mask[None]) for each, mask in zip(scores, truth, strict=True)]
-    settings = {"num_classes": classes, "include_background": False, "input_format": "index"}
+    settings: dict[str, Any] = {"num_classes": classes, "include_background": False, "input_format": "index"}
     dice = dice_score(answer, truth, average="macro", **settings)
     overlap = mean_iou(answer, truth, **settings)
     holds, finds = (each.flatten(1).any(1) for each in (truth, answer))
