@@ -21,8 +21,8 @@ TEMPLATE = read_record(next((ROOT / "results" / "digits" / "pure20").rglob("reco
 DICE = {"pu_unet": [0.80, 0.82, 0.81], "res_unet": [0.79, 0.80, 0.80]}
 
 
-def record(model: str, seed: int, **changes: Any) -> RunRecord:
-    dice = DICE[model][seed]
+def record(name: str, seed: int, **changes: Any) -> RunRecord:
+    dice = DICE[name][seed]
     test = Evaluation(
         loss=0.5,
         accuracy=0.97,
@@ -33,11 +33,11 @@ def record(model: str, seed: int, **changes: Any) -> RunRecord:
     )
     score = Score(loss=0.5, accuracy=0.9, dice=dice, iou=dice - 0.1, false_positives=0.5)
     epochs = [Epoch(lr=0.05, train=score, validation=score, train_s=1.0, validation_s=0.1)] * 2
-    recipe = get_recipe("deblending", model)
+    recipe = get_recipe("deblending", name)
     return TEMPLATE.model_copy(
         update={
             "recipe": recipe,
-            "model": ModelSummary(name=model, options={"widths": (8, 16)}, parameters=1234),
+            "model": ModelSummary(name=name, options={"widths": (8, 16)}, parameters=1234),
             "data": TEMPLATE.data.model_copy(update={"name": "deblending", "test": 3, "synthetic": True}),
             "seed": seed,
             "test": test,
