@@ -69,7 +69,7 @@ import pandas as pd
 
 import pure
 from pure import report
-from pure.report import style
+from pure.report import segmentation, style
 from pure.train import load_run, outcome, predict, run_folder
 
 style.use()
@@ -118,7 +118,11 @@ pd.Series(record.recipe.model_dump(), name="value").rename_axis(
 
 # %% tags=["remove-input"]
 print(outcome(record))
-report.runs_table([record]).T.rename(columns={0: "this run"})
+is_segmentation = record.recipe.task == "segmentation"
+table = (
+    segmentation.segmentation_table if is_segmentation else report.runs_table
+)
+table([record]).T.rename(columns={0: "this run"})
 
 # %% [markdown]
 # ## Loss and accuracy
@@ -145,8 +149,9 @@ if record.test is not None and record.test.confusion is not None:
 # %% [markdown]
 # ## The errors themselves
 #
-# Surest first. The weights are read back from the run's folder and predict the test set again, to show which images
-# they get wrong; nothing is chosen by it. The accuracy must be the record's.
+# Surest first; of a segmentation, the images with the most wrong pixels. The weights are read back from the run's
+# folder and predict the test set again, to show which images they get wrong; nothing is chosen by it. The accuracy must
+# be the record's.
 
 # %% mystnb={"image": {"alt": "Test images that were classified wrongly", "classes": "photo"}}
 if record.test is not None:
@@ -166,12 +171,19 @@ if record.test is not None:
         record.test.accuracy,
     )
 
-    wrong = (predicted != labels).nonzero().flatten()
-    surest = wrong[confidence[wrong].argsort(descending=True)][:16]
-    images = [splits.test[row][0] for row in surest.tolist()]
-    report.misclassified_figure(
-        images, labels[surest], scores[surest], splits.classes
-    )
+    if is_segmentation:  # the images with the most wrong pixels
+        wrong = (predicted != labels).flatten(1).sum(1)
+        worst = wrong.argsort(descending=True)[:12]
+        segmentation.masks_figure(
+            splits.test.read(worst), labels[worst], predicted[worst]
+        )
+    else:
+        wrong = (predicted != labels).nonzero().flatten()
+        surest = wrong[confidence[wrong].argsort(descending=True)][:16]
+        images = [splits.test[row][0] for row in surest.tolist()]
+        report.misclassified_figure(
+            images, labels[surest], scores[surest], splits.classes
+        )
     plt.show()
 
 # %% [markdown]

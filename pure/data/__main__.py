@@ -221,10 +221,11 @@ def _unreadable(name: str, images: Images) -> dict[str, str]:
 
 
 def _stats(splits: Splits) -> dict[str, Any]:
-    """Sizes, balance, mean and deviation, in grey levels, and what proves the content."""
+    """Sizes, balance, mean and deviation, in grey levels, and what proves the content; of masks the pixels count."""
     mean, std = splits.statistics
     balance = {
-        name: torch.bincount(part.labels, minlength=len(splits.classes)).tolist() for name, part in splits.parts.items()
+        name: torch.bincount(part.labels.flatten(), minlength=len(splits.classes)).tolist()
+        for name, part in splits.parts.items()
     }
     return {
         "name": splits.name,

@@ -68,10 +68,15 @@ def prepare(
         progress: whether bars are shown; None shows them on a terminal only.
 
     Raises:
-        ValueError: a number below 1, images smaller than the crop, an unknown augmentation, or a seed without anything
-            to draw.
+        ValueError: a set with masks, a number below 1, images smaller than the crop, an unknown augmentation, or a seed
+            without anything to draw.
         OSError: the cache cannot be written.
     """
+    if splits.train.labels.ndim == 3:
+        raise ValueError(
+            f"data set {splits.name!r} has masks, which crop, per_class and static_augmentation would leave behind; "
+            "take an augmentation of the recipe, which moves them too"
+        )
     _require_sense(splits.name, crop, size, per_class, per_class_seed, static_augmentation, augmentation_seed)
     parts, rows = splits.parts, splits.rows
     if per_class is not None:

@@ -11,6 +11,8 @@ from pure.data.augment import parse
 from pure.data.images import ImageSet, select
 from pure.data.loaders import make_loader
 from pure.data.masks import augment_masks
+from pure.data.preparation import prepare
+from pure.data.splits import Splits
 
 
 def discs() -> ImageSet:
@@ -46,6 +48,13 @@ def test_classes_stay_whole_numbers_and_do_not_mix() -> None:
     none = parse("none")
     assert torch.equal(augment_masks(none, masks, ()), masks)
     assert not augment_masks(none, torch.zeros_like(masks), ()).any()
+
+
+def test_what_would_leave_the_masks_behind_is_refused() -> None:
+    splits = Splits("discs", ("background", "disc"), discs(), None, discs())
+    for options in ({"crop": 8}, {"per_class": 2}, {"static_augmentation": "flip"}):
+        with pytest.raises(ValueError, match="'discs' has masks, which crop, per_class and static_augmentation would"):
+            prepare(splits, **options)  # type: ignore[arg-type]
 
 
 def test_a_set_holds_masks_of_its_images_alone() -> None:

@@ -13,7 +13,7 @@ from pure.data.images import ImageSet
 from pure.data.splits import Splits
 from pure.recipes import get_recipe
 from pure.records import read_record
-from pure.train import fit, load_run
+from pure.train import estimate, fit, load_run
 from pure.train.distributed import ranks
 from pure.train.tasks import dice_loss, task_of
 
@@ -111,6 +111,19 @@ def test_a_network_learns_to_segment_and_comes_back(splits: Splits, tmp_path: Pa
         )
     assert again.dice == pytest.approx(record.test.dice, abs=1e-6)
     assert again.image_dice == pytest.approx(record.test.image_dice, abs=1e-6)
+
+
+def test_the_estimate_of_a_segmentation(splits: Splits) -> None:
+    told = estimate(
+        "deblending",
+        "pu_unet",
+        data=splits,
+        model_options=SMALL,
+        overrides={"batch_size": 8},
+        execution=PLAIN,
+        device="cpu",
+    )
+    assert "deblending pu_unet seed 0: 16 epochs of 6 batches" in told
 
 
 def test_a_network_or_data_of_the_other_task_are_refused(splits: Splits) -> None:

@@ -60,6 +60,15 @@ def test_isic_stays_divided_as_it_is_published(tmp_path: Path) -> None:
     assert splits.classes == ("background", "object")
 
 
+def test_the_command_counts_pixels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from pure.data.__main__ import main
+
+    assert main(["mask-folder", "--data", str(kvasir(tmp_path)), "--data-option", "size=20", "--stats"]) == 0
+    shown = capsys.readouterr().out
+    assert "object" in shown
+    assert "background" in shown
+
+
 def test_the_training_images_of_isic_alone_are_divided(tmp_path: Path) -> None:
     splits = data.load("mask-folder", isic(tmp_path, ("Training",)), size=16)
     assert [len(part) for part in splits.parts.values()] == [8, 1, 1]
