@@ -186,7 +186,7 @@ def masks_figure(
         columns: images in a row.
     """
     rows = -(-len(images) // columns)
-    height = 7.0 / columns * rows + (0.25 if titles or answers is not None else 0)
+    height = 7.0 / columns * rows + 0.25 * (bool(titles) + (answers is not None))
     figure, grid = plt.subplots(rows, columns, figsize=(7.0, height), squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
