@@ -41,6 +41,7 @@ __all__ = [
     "Score",
     "Times",
     "Unit",
+    "find_records",
     "pack_classes",
     "parse",
     "read_record",
@@ -503,7 +504,12 @@ def read_record(path: Path) -> RunRecord:
 
 
 def read_records(*roots: Path | str) -> list[RunRecord]:
-    """Read every ``record.json`` below the folders, ordered by recipe, model and seed.
+    """The records of :func:`find_records` without their files."""
+    return list(find_records(*roots).values())
+
+
+def find_records(*roots: Path | str) -> dict[Path, RunRecord]:
+    """Read every ``record.json`` below the folders, by file, ordered by recipe, model and seed.
 
     A folder that does not exist holds none.  A run is its recipe with every value, its network with every option,
     its seed and its data: repeated, on another machine or executed in another way, it is not a new sample, and a table
@@ -513,7 +519,7 @@ def read_records(*roots: Path | str) -> list[RunRecord]:
         ValueError: a file is not a valid record, or two of them are the same run; both are named.
     """
     paths = {path.resolve(): path for root in roots for path in sorted(Path(root).rglob(RECORD_NAME))}
-    records: list[RunRecord] = []
+    found: dict[Path, RunRecord] = {}
     seen: dict[tuple[str, str, str, int], Path] = {}
     for path in paths.values():
         record = read_record(path)
@@ -521,8 +527,8 @@ def read_records(*roots: Path | str) -> list[RunRecord]:
         if run in seen:
             raise ValueError(f"{seen[run]} and {path} are the same run; remove one of them, or name only one folder")
         seen[run] = path
-        records.append(record)
-    return sorted(records, key=_order)
+        found[path] = record
+    return dict(sorted(found.items(), key=lambda item: _order(item[1])))
 
 
 def _order(record: RunRecord) -> tuple[str, str, int]:

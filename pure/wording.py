@@ -1,11 +1,11 @@
-"""Phrases that error messages share."""
+"""Phrases that messages share."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["did_you_mean", "some"]
+__all__ = ["did_you_mean", "duration", "some"]
 
 _NAMED = 5  # a message lists this many names
 
@@ -29,3 +29,11 @@ def some(names: Iterable[str]) -> str:
     names = list(names)
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return ", ".join(names[:_NAMED]) + more
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a reader wants them: ``"90 s"``, ``"12 min"``, ``"5 h"``."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes / 60:.0f} h"

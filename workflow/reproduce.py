@@ -33,8 +33,10 @@ from filelock import FileLock, Timeout
 from gpus import visible
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from pure.wording import duration
+
 if TYPE_CHECKING:  # PyTorch takes seconds to import: where it is used, Ctrl-C is understood
-    from estimate import Estimate
+    from pure.report.plans import Estimate
 
 HERE = Path(__file__).parent
 STATES = Path("_build/batch")
@@ -123,14 +125,6 @@ def print_plan(batch: Batch, jobs: int) -> None:
     )
     if batch.target in ("speed", "all"):
         print("and the speed of this machine: ten minutes, in which nothing else should run")
-
-
-def duration(seconds: float) -> str:
-    """Seconds as a reader wants them."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 100 else f"{minutes / 60:.0f} h"
 
 
 def size(number: int) -> str:

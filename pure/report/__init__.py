@@ -8,7 +8,6 @@ require_extra("report", "making tables and figures of records", "matplotlib", "p
 
 from pure.report.figures import confusion_figure, curves, misclassified_figure, thresholds_figure, units_figure
 from pure.report.networks import architecture_table, blocks_table, costs_table, parameters_table
-from pure.report.published import renew_table
 from pure.report.statistics import Difference, Sample, difference
 from pure.report.tables import (
     accuracy_table,
@@ -22,6 +21,7 @@ from pure.report.tables import (
     runs_table,
     times_table,
 )
+from pure.report.verdicts import verdict_table
 
 __all__ = [
     "Difference",
@@ -42,9 +42,9 @@ __all__ = [
     "parameters_table",
     "protocols_table",
     "recipe_table",
-    "renew_table",
     "runs_table",
     "thresholds_figure",
     "times_table",
     "units_figure",
+    "verdict_table",
 ]

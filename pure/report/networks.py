@@ -39,6 +39,7 @@ __all__ = [
     "costs_table",
     "display_name",
     "kept_table",
+    "multiply_adds",
     "paper_numbers",
     "parameters",
     "parameters_table",
@@ -369,19 +370,26 @@ class Costs:
     kept_bytes: int
 
 
+def multiply_adds(network: nn.Module, channels: int = 3, pixels: int = 224) -> int:
+    """Those of one image alone, as :class:`Costs` counts them; the network is not changed."""
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), counter:
+        _without_data(network).eval()(_images(channels, pixels))
+    return int(counter.get_total_flops()) // 2  # it counts multiplications and additions apart
+
+
 def costs(network: nn.Module, channels: int = 3, pixels: int = 224) -> Costs:
     """Measure :class:`Costs` on the meta device; the network is not changed.
 
     BN also keeps two numbers for each channel, whatever the number of images: they are in ``kept_bytes`` as for a batch
     of one.
     """
-    network = _without_data(network)
-    flops, pointwise = FlopCounterMode(display=False), _Transcendentals()
-    with torch.no_grad(), flops, pointwise:
+    network, pointwise = _without_data(network), _Transcendentals()
+    with torch.no_grad(), pointwise:
         network.eval()(_images(channels, pixels))
     return Costs(
         parameters=parameters(network),
-        multiply_adds=flops.get_total_flops() // 2,  # it counts multiplications and additions apart
+        multiply_adds=multiply_adds(network, channels, pixels),
         transcendentals=pointwise.count,
         kept_bytes=sum(kept for _, kept in _kept(network, channels, pixels)),
     )

@@ -22,6 +22,7 @@ __all__ = [
     "contrast",
     "detectable",
     "difference",
+    "difference_from",
     "image_difference",
     "paired_difference",
 ]
@@ -125,6 +126,35 @@ def difference(ours: Sample, theirs: Sample, confidence: float = 0.95) -> Differ
         welch = stats.ttest_ind(ours.values, theirs.values, equal_var=False)
     interval = welch.confidence_interval(confidence)
     return Difference(mean, float(interval.low), float(interval.high))
+
+
+def difference_from(
+    ours: Sample, mean: float, deviation: float | None = None, n: int = 1, confidence: float = 0.95
+) -> Difference:
+    """How far a sample's mean is ahead of a published one, by Welch.
+
+    Args:
+        ours: two values or more.
+        mean: the published mean.
+        deviation: the published sample deviation; None takes the mean as exact, as of a single run nothing is known.
+        n: number of runs behind the published mean.
+        confidence: of the interval.
+
+    Raises:
+        ValueError: a sample of one run has no deviation.
+    """
+    if ours.deviation is None:
+        raise ValueError(f"expected two runs or more, got {ours.n}")
+    parts = [(ours.deviation**2 / ours.n, ours.n - 1)]
+    if deviation is not None and n > 1:
+        parts.append((deviation**2 / n, n - 1))
+    variance = sum(part for part, _ in parts)
+    ahead = ours.mean - mean
+    if variance == 0:
+        return Difference(ahead, ahead, ahead)
+    freedom = variance**2 / sum(part**2 / degrees for part, degrees in parts)
+    half = float(stats.t.ppf((1 + confidence) / 2, freedom)) * math.sqrt(variance)
+    return Difference(ahead, ahead - half, ahead + half)
 
 
 def paired_difference(ours: Sequence[float], theirs: Sequence[float], confidence: float = 0.95) -> Effect:

@@ -31,6 +31,7 @@ __all__ = [
     "recipe_title",
     "runs_table",
     "tested",
+    "text_table",
     "times_table",
 ]
 
@@ -62,7 +63,7 @@ def accuracy_table(records: Iterable[RunRecord]) -> pd.DataFrame:
                 "Training time (s)": f"{np.median([run.times.train_s for run in finished(runs) or runs]):.1f}",
             }
         )
-    return _table(rows)
+    return text_table(rows)
 
 
 def difference_table(records: Iterable[RunRecord], equal_shortcuts: bool = False) -> pd.DataFrame:
@@ -106,7 +107,7 @@ def difference_table(records: Iterable[RunRecord], equal_shortcuts: bool = False
                 ),
             }
         )
-    return _table(rows)
+    return text_table(rows)
 
 
 def noise_table(records: Iterable[RunRecord]) -> pd.DataFrame:
@@ -130,7 +131,7 @@ def noise_table(records: Iterable[RunRecord]) -> pd.DataFrame:
                     "Diverged": str(len(runs) - len(tested(runs))),
                 }
             )
-    return _table(rows)
+    return text_table(rows)
 
 
 def protocols_table(records: Iterable[RunRecord]) -> pd.DataFrame:
@@ -148,7 +149,7 @@ def protocols_table(records: Iterable[RunRecord]) -> pd.DataFrame:
                 row[f"{protocol}, top-1 (%)"] = _percent(test.accuracy for test in chosen)
                 row[f"{protocol}, top-5 (%)"] = _percent(_top5(runs[0], chosen))
             rows.append({**row, "Runs": str(len(tested(runs)))})
-    return _table(rows)
+    return text_table(rows)
 
 
 def times_table(records: Iterable[RunRecord]) -> pd.DataFrame:
@@ -177,7 +178,7 @@ def times_table(records: Iterable[RunRecord]) -> pd.DataFrame:
                 "Runs": str(len(ended)),
             }
         )
-    return _table(rows)
+    return text_table(rows)
 
 
 def runs_table(records: Iterable[RunRecord]) -> pd.DataFrame:
@@ -208,7 +209,7 @@ def runs_table(records: Iterable[RunRecord]) -> pd.DataFrame:
                 "Training time (s)": f"{run.times.train_s:.1f}",
             }
         )
-    return _table(rows)
+    return text_table(rows)
 
 
 def recipe_table(name: str, networks: Sequence[str] = ("pure", "resnet")) -> pd.DataFrame:
@@ -342,7 +343,7 @@ def _heading(run: RunRecord) -> dict[str, str]:
     return {"Recipe": recipe_title(run), "Network": network_title(run)}
 
 
-def _table(rows: list[dict[str, str]]) -> pd.DataFrame:
+def text_table(rows: list[dict[str, str]]) -> pd.DataFrame:
     """Rows as a table, without the columns that say nothing: empty ones, and that of no divergences."""
     table = pd.DataFrame(rows).fillna("")
     silent = [column for column in table if set(table[column]) <= ({"", "0"} if column == "Diverged" else {""})]

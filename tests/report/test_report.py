@@ -24,7 +24,7 @@ from pure.execution import Execution
 from pure.records import RECORD_NAME, Resources, RunRecord, Score, Unit
 from pure.report import Difference, Sample, difference
 from pure.report.__main__ import main
-from pure.report.published import BEGIN, END
+from pure.report.published import Results, renew
 from pure.report.style import COLOURS
 
 
@@ -465,41 +465,53 @@ def test_markdown_exactly() -> None:
 # The document
 
 
+BEGIN, END = "<!-- table from the records: begin -->", "<!-- table from the records: end -->"
 DOCUMENT = f"# Title ±\n\n{BEGIN}\nold\n{END}\n\nand what follows {BEGIN}\n"
 
 
-def test_renew_table_changes_only_what_lies_between_the_markers_and_does_so_once() -> None:
-    text = report.renew_table(DOCUMENT, PAIR)
+def results(folder: Path, records: list[RunRecord]) -> Results:
+    for number, record in enumerate(records):
+        record.write(folder / "results" / str(number) / RECORD_NAME)
+    return Results(folder / "results")
+
+
+def test_renew_changes_only_what_lies_between_the_markers_and_does_so_once(tmp_path: Path) -> None:
+    text = renew(DOCUMENT, results(tmp_path, PAIR))
     body = f"{BEGIN}\n{MARKDOWN}\n\n{DIFFERENCE}\n\n{CLOSING}\n{END}"
     assert text == f"# Title ±\n\n{body}\n\nand what follows {BEGIN}\n"
-    assert report.renew_table(text, PAIR) == text
+    assert renew(text, results(tmp_path, PAIR)) == text
 
 
-def test_renew_table_without_records_says_so() -> None:
-    assert "*no records*" in report.renew_table(DOCUMENT, [])
+def test_renew_without_records_says_so(tmp_path: Path) -> None:
+    assert "*no records*" in renew(DOCUMENT, results(tmp_path, []))
+
+
+def test_ablations_are_not_in_the_table(tmp_path: Path) -> None:
+    ablations = [make_record(seed=seed, options={"granularity": "channel"}) for seed in range(3)]
+    overridden = [make_record("resnet20", seed, overrides={"epochs": 3}) for seed in range(3)]
+    assert renew(DOCUMENT, results(tmp_path, [*PAIR, *ablations, *overridden])).count("| digits |") == 3
 
 
 @pytest.mark.parametrize("text", ["", "no markers", BEGIN, END, f"{END}\n{BEGIN}"])
-def test_renew_table_refuses_a_document_without_markers_in_their_order(text: str) -> None:
+def test_renew_refuses_a_document_without_markers_in_their_order(text: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"table from the records: begin .* in the document; put them where the table"):
-        report.renew_table(text, PAIR)
+        renew(text, results(tmp_path, PAIR))
 
 
 def test_command_line_renews_a_document(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for number, record in enumerate(PAIR):
-        record.write(tmp_path / "results" / str(number) / RECORD_NAME)
+    made = results(tmp_path, PAIR)
     document = tmp_path / "README.md"
     document.write_text(DOCUMENT, encoding="utf-8")
-    arguments = [str(document), str(tmp_path / "results")]
+    arguments = ["renew", str(document), str(tmp_path / "results")]
     assert main(arguments) == 0
-    assert document.read_text(encoding="utf-8") == report.renew_table(DOCUMENT, PAIR)
+    assert document.read_text(encoding="utf-8") == renew(DOCUMENT, made)
     assert capsys.readouterr().err == ""
 
     document.write_text("no markers")
     assert main(arguments) == 2
     assert "expected the lines" in capsys.readouterr().err
     assert document.read_text() == "no markers"
-    assert main([str(tmp_path / "none.md"), str(tmp_path)]) == 2
+    assert main(["renew", str(tmp_path / "none.md"), str(tmp_path)]) == 2
     assert "none.md" in capsys.readouterr().err
 
 
