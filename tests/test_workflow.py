@@ -593,6 +593,18 @@ def test_the_plan_lists_every_run_with_time_memory_and_cost(
     )
 
 
+def test_a_folder_of_records_that_cannot_be_written_to_is_told_before_anything_starts(
+    workflow: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(workflow.reproduce, "STATES", tmp_path / "states")
+    root = tmp_path / "file"
+    root.write_text("")
+    assert workflow.reproduce.main(["quick", "--root", str(root), "--notebooks", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert str(root) in error
+    assert "is the folder there, and may it be written to?" in error
+
+
 # A batch, disturbed
 
 

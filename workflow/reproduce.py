@@ -318,9 +318,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if batch.settings.device == "gpu" and profile.get("executor") is None and not visible():
         print("workflow/reproduce.py: no GPU is visible here; choose PROFILE=quick or --device cpu", file=sys.stderr)
         return EXIT_WRONG
-    return perform(
-        batch, jobs, ["--workflow-profile", str(HERE / "profiles" / given.profile), *options], given.keep_records
-    )
+    options = ["--workflow-profile", str(HERE / "profiles" / given.profile), *options]
+    try:
+        return perform(batch, jobs, options, given.keep_records)
+    except OSError as error:
+        print(f"workflow/reproduce.py: {error}; is the folder there, and may it be written to?", file=sys.stderr)
+        return EXIT_WRONG
 
 
 def _prepare(given: argparse.Namespace) -> tuple[Batch, int, dict[str, Any]]:
