@@ -20,7 +20,7 @@ TARGET ?= quick
 PROFILE ?= quick
 
 .DEFAULT_GOAL := help
-.PHONY: help book check check-networks check-others reproduce test bench lint format store lock clean
+.PHONY: help book check check-networks check-others reproduce test bench lint format hub store lock clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -64,13 +64,19 @@ format: $(INSTALLED) ## put the code into the format that `make lint` expects
 	$(BIN)/python -m ruff check --fix .
 	$(BIN)/python -m ruff format .
 
+hub: $(INSTALLED) ## in a terminal of a JupyterHub: make it know this environment, as a kernel; .py opens as a notebook
+	$(BIN)/python hub/register.py $(ARGS)
+
 store: $(INSTALLED) ## execute the light notebooks and store the outputs that the tests compare
 	$(BIN)/python tests/store_notebooks.py
 
-lock: $(INSTALLED) ## resolve pyproject.toml into requirements.lock; versions in it stay unless ARGS=--upgrade
+lock: $(INSTALLED) ## resolve pyproject.toml into the two locks; versions in it stay unless ARGS=--upgrade
 	$(BIN)/python -m uv pip compile --quiet --universal --python-version 3.11 --all-extras \
 	    --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" $(ARGS) \
 	    pyproject.toml --output-file requirements.lock
+	@{ echo "# requirements.lock without what only PyTorch with CUDA needs; book/hub.py says how to install it"; \
+	    awk '/^(cuda|nvidia|triton)/ { left_out = 1; next } /^[^ ]/ { left_out = 0 } !left_out' requirements.lock; \
+	} > requirements-cpu.lock
 
 clean: ## remove what was built: pages, runs and caches (.venv stays)
 	rm -rf _build book/runs .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import os
 import re
 import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
-from importlib.metadata import packages_distributions
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import yaml
@@ -106,6 +108,19 @@ def test_what_runs_is_what_is_locked() -> None:
     assert Version(Version(torchvision.__version__).public) == versions["torchvision"]
 
 
+def test_the_lock_for_cpus_leaves_out_what_only_cuda_needs() -> None:
+    def lines(name: str) -> dict[str, str]:
+        requirements = map(str.strip, (ROOT / name).read_text().splitlines())
+        return {canonicalize_name(Requirement(line).name): line for line in requirements if line and line[0] != "#"}
+
+    everything, kept = lines("requirements.lock"), lines("requirements-cpu.lock")
+    assert kept.items() <= everything.items()
+    left_out = everything.keys() - kept.keys()
+    assert left_out == {name for name in everything if re.match(r"(nvidia|cuda)-|triton$", name)}, "run: make lock"
+    assert not left_out & {canonicalize_name(each.name) for extra in EXTRAS for each in required(extra)}
+    assert "torch" in kept
+
+
 def imported_packages(path: Path) -> set[str]:
     """The first parts of all names that a file imports, wherever it does."""
     names: set[str] = set()
@@ -175,6 +190,67 @@ def test_the_environment_refers_to_files_that_exist() -> None:
     assert options.keys() == {"-r", "-e"}
     assert (ROOT / options["-r"]).is_file()
     assert (ROOT / options["-e"] / "pyproject.toml").is_file()
+
+
+def test_the_package_in_an_image_does_not_depend_on_the_home() -> None:
+    """A hub mounts over it: what environment.yml links there, postBuild copies; tests/test_hub.py tries it."""
+    (command,) = re.findall(r"pip install (.*)", (ROOT / "postBuild").read_text())
+    assert "-e" not in command.split()
+    assert "--editable" not in command
+    assert command.split()[-1] == "."
+
+
+@pytest.fixture
+def register(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(ROOT / "hub"))
+    module = importlib.import_module("register")
+    monkeypatch.delitem(sys.modules, "register")
+    return module
+
+
+@pytest.mark.parametrize(
+    ("command", "found"),
+    [
+        (["/opt/hub/bin/python3.11", "/opt/hub/bin/jupyterhub-singleuser", "--port=1"], "/opt/hub/bin/python3.11"),
+        (["/opt/conda/bin/python", "-m", "jupyterhub.singleuser"], "/opt/conda/bin/python"),
+        (["python", "/usr/bin/jupyter-lab"], "python"),
+        (["jupyter-lab"], None),  # no interpreter is named
+        (["/usr/bin/python3", "-m", "http.server"], None),
+        (["bash"], None),
+        ([], None),
+    ],
+)
+def test_the_interpreter_of_a_hubs_jupyterlab_is_found(
+    command: list[str], found: str | None, register: ModuleType
+) -> None:
+    assert register.server_python([["bash", "-l"], command]) == found
+
+
+def test_an_environment_is_registered_with_the_jupyterlab_around_it(
+    register: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    called: list[list[str]] = []
+
+    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        called.append(command)
+        answer = 1 if "find_spec" in command[-1] else 0
+        return subprocess.CompletedProcess(command, answer, stdout="--user\n")
+
+    monkeypatch.setattr(register.subprocess, "run", run)
+    monkeypatch.setattr(register, "parents", lambda: iter([["bash"], ["/opt/python", "/opt/jupyterhub-singleuser"]]))
+    assert register.main([]) == 0
+    installs = [command for command in called if "pip" in command]
+    assert installs == [["/opt/python", "-m", "pip", "install", "--user", f"jupytext=={version('jupytext')}"]]
+    assert called[-2][:5] == [sys.executable, "-m", "ipykernel", "install", "--user"]
+    assert called[-2][-4:] == ["--name", "pure", "--display-name", "Python 3 (pure)"]
+    assert called[-1] == [sys.executable, "-m", "jupytext_config", "set-default-viewer", "python"]
+    assert "Restart your server" in capsys.readouterr().out
+
+    monkeypatch.setattr(register, "parents", lambda: iter([["bash"]]))
+    called.clear()
+    assert register.main([]) == 2
+    assert called == []
+    assert "name JupyterLab's interpreter: --server /path/to/python" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", [".ci/run", "postBuild"])
