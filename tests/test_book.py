@@ -5,6 +5,7 @@ The browser has no network: whatever a page wants from another host is an error.
 
 from __future__ import annotations
 
+import ast
 import functools
 import http.server
 import itertools
@@ -14,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import tomllib
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -207,6 +209,69 @@ def test_generated_pages_launch_the_notebook_that_makes_them(pure_book: ModuleTy
     assert context["header_buttons"] == header()
 
 
+def test_a_hub_clones_into_a_folder_that_no_image_has(pure_book: ModuleType) -> None:
+    """Whatever the repository is called: ``pure`` in an image's home is the package."""
+    link = "https://hub.example.org/hub/user-redirect/git-pull?"
+    button = {
+        "text": "JupyterHub",
+        "url": f"{link}repo=https%3A//git.example.org/us/pure&urlpath=lab/tree/pure/notebooks/pure/x.py&branch=main",
+    }
+    context = {"header_buttons": [{"label": "launch-buttons", "buttons": [button]}]}
+    pure_book.link_to_source(None, "notebooks/pure/x", "page.html", context, None)
+    assert button["url"] == (
+        f"{link}repo=https%3A//git.example.org/us/pure&urlpath=lab/tree/pure-networks/notebooks/pure/x.py&branch=main"
+        "&targetPath=pure-networks"
+    )
+    assert not (ROOT / pure_book.CLONE).exists()
+
+
+def test_a_notebook_that_jupyterlab_saved_beside_the_page_is_not_what_is_launched(pure_book: ModuleType) -> None:
+    """The theme would name it, and the repository does not have it."""
+    button = {"text": "Binder", "url": "https://mybinder.org/v2/gh/a/b/main?urlpath=lab/tree/notebooks/x.ipynb"}
+    context = {"header_buttons": [{"label": "launch-buttons", "buttons": [button]}]}
+    pure_book.link_to_source(None, "notebooks/x", "page.html", context, None)
+    assert button["url"].endswith("lab/tree/notebooks/x.py")
+
+
+def test_colab_opens_a_copy_that_installs_the_package_first(pure_book: ModuleType) -> None:
+    button = {"text": "Colab", "url": "https://colab.research.google.com/github/a/b/blob/main/book/runs/x.ipynb"}
+    context = {"header_buttons": [{"label": "launch-buttons", "buttons": [button]}]}
+    pure_book.link_to_source(None, "book/runs/x", "page.html", context, None)
+    assert button["url"] == "https://colab.research.google.com/github/a/b/blob/gh-pages/_colab/book/runs/x.ipynb"
+
+    page = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("import pure")])
+    copy = pure_book.colab_notebook(page, "https://github.com/a/b", "main", "notebooks/data/x.py")
+    nbformat.validate(copy)
+    assert [cell.source for cell in copy.cells[1:]] == ["import pure"]
+    assert copy.cells[0].source.splitlines()[2:] == [
+        "!git clone --quiet --depth 1 --branch main https://github.com/a/b pure-networks",
+        '%pip install --quiet "./pure-networks[report,galaxies]" bokeh periodictable',
+        "%cd pure-networks/notebooks/data",
+    ]
+
+
+def test_the_first_cell_on_colab_installs_all_that_the_notebooks_import(pure_book: ModuleType) -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    requirements = [
+        *extras["report"],
+        *extras["train"],
+        *extras["galaxies"],
+        "torch",
+        "torchvision",
+        "numpy",
+        "IPython",
+    ]
+    requirements += ["bokeh", "periodictable", "packaging"]  # packaging and IPython are Jupyter's own
+    installed = {re.split(r"[^\w-]", each)[0].lower().replace("-", "_") for each in requirements}
+    installed |= {"sklearn", "pil", "yaml", "pure"}
+    for path in (ROOT / "notebooks").rglob("*.py"):
+        tree = ast.parse(path.read_text())
+        names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+        names |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+        imported = {name.partition(".")[0] for name in names} - sys.stdlib_module_names
+        assert {name.lower() for name in imported} <= installed, path.name
+
+
 def test_the_environment_sets_the_addresses(pure_book: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     config = SimpleNamespace(html_theme_options={"launch_buttons": {"binderhub_url": "b", "jupyterhub_url": "j"}})
     for variable in pure_book.ADDRESSES:
@@ -218,9 +283,10 @@ def test_the_environment_sets_the_addresses(pure_book: ModuleType, monkeypatch: 
     assert config.html_theme_options["repository_url"] == pure_book.repository_address()
     assert "repository_provider" not in config.html_theme_options  # the theme knows it by its host
     monkeypatch.setenv("PURE_REPOSITORY_URL", "https://git.example.org/us/pure")
+    config.html_theme_options["launch_buttons"]["colab_url"] = "c"
     pure_book.set_addresses(None, config)
     assert config.html_theme_options == {
-        "launch_buttons": {"binderhub_url": "b", "jupyterhub_url": "https://hub.example.org"},
+        "launch_buttons": {"binderhub_url": "b", "jupyterhub_url": "https://hub.example.org"},  # and no "colab_url"
         "repository_url": "https://git.example.org/us/pure",
         "repository_provider": "github",
     }
@@ -304,7 +370,7 @@ def test_nothing_is_loaded_from_another_host() -> None:
 
 @built
 @pytest.mark.parametrize("page", NOTEBOOKS)
-def test_a_notebook_can_be_launched_and_downloaded(page: str) -> None:
+def test_a_notebook_can_be_launched_and_downloaded(page: str, pure_book: ModuleType) -> None:
     source = TRAIN if page.startswith(RUNS) else f"{page}.py"
     assert (ROOT / source).is_file()
     links = [href for href, _ in _parsed(HTML / f"{page}.html").links]
@@ -315,9 +381,19 @@ def test_a_notebook_can_be_launched_and_downloaded(page: str) -> None:
     assert len(hub) == len(binder) == 1
     query = parse_qs(hub[0].query)
     repository = query["repo"][0]
-    assert query["urlpath"] == [f"lab/tree/{repository.rsplit('/', 1)[1]}/{source}"]
+    assert repository.count("/") == 4
+    assert query["urlpath"] == [f"lab/tree/{pure_book.CLONE}/{source}"]
+    assert query["targetPath"] == [pure_book.CLONE]
     assert query["branch"] == ["main"]
     assert parse_qs(binder[0].query)["urlpath"] == [f"lab/tree/{source}"]
+
+    copies = [urlsplit(href).path for href in links if "colab" in href]  # of a repository on GitHub only
+    assert len(copies) == ("github.com" in repository)
+    for path in copies:
+        head, _, file = path.partition("/blob/gh-pages/")
+        assert repository.endswith(head.removeprefix("/github"))
+        notebook = nbformat.read(HTML / file, as_version=4)
+        assert f"git clone --quiet --depth 1 --branch main {repository} " in notebook.cells[0].source
 
     downloads = [href for href in links if "/_sources/" in href and href.endswith(".ipynb")]
     assert len(downloads) == 1

@@ -3,7 +3,8 @@
 - :func:`read_notebook` reads ``.py`` notebooks such that a page is executed again when something it depends on changes.
 - Each notebook can be downloaded as ``.ipynb``, with its outputs.
 - Pages that papermill made launch the notebook that made them, which is in the repository, and carry their own titles.
-- The addresses of the hub, of Binder and of the repository can be given at build time.
+- The addresses of the hub, of Binder and of the repository can be given at build time; the hub clones into a folder of
+  its own, and Colab opens a copy that first installs the package.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import jupytext
 import nbformat
@@ -38,6 +39,24 @@ VERSIONS = ("requirements.lock",)
 
 GENERATED = {"book/runs/": "notebooks/experiments/train.py"}
 """Pages that are in no repository, by the beginning of their names, and the notebook that makes them."""
+
+CLONE = "pure-networks"
+"""Folder of a hub's home that launch links clone into.  Not the repository's name: images by repo2docker have the
+repository in the home, where ``pure`` is the package."""
+
+COLAB = "_colab"
+"""Folder of the built pages with the notebooks that Colab opens."""
+
+PAGES_BRANCH = "gh-pages"
+"""Branch of the repository that the built pages are published on: Colab opens notebooks of GitHub's repositories."""
+
+INSTALL = """\
+# Colab has nothing of this project: get the repository, and install the
+# package beside what is there (a minute or two, more where PyTorch is old).
+!git clone --quiet --depth 1 --branch {branch} {repository} {clone}
+%pip install --quiet "./{clone}[report,galaxies]" bokeh periodictable
+%cd {clone}/{folder}
+"""
 
 ADDRESSES = {
     "PURE_JUPYTERHUB_URL": ("launch_buttons", "jupyterhub_url"),
@@ -115,6 +134,8 @@ def set_addresses(app: Sphinx, config: Config) -> None:
                 options = options.setdefault(parent, {})
             options[option] = address
     host = urlsplit(config.html_theme_options["repository_url"]).hostname or ""
+    if host != "github.com":  # the only host whose repositories Colab opens
+        config.html_theme_options.get("launch_buttons", {}).pop("colab_url", None)
     if not any(provider in host for provider in _PROVIDERS):
         config.html_theme_options["repository_provider"] = _PROVIDERS[0]
 
@@ -132,12 +153,61 @@ def offer_download(app: Sphinx, pagename: str, template: str, context: dict[str,
     context["ipynb_source"] = f"{pagename}.ipynb"
 
 
+def colab_notebook(notebook: NotebookNode, repository: str, branch: str, source: str) -> NotebookNode:
+    """The notebook at ``source`` of a repository, with a first cell that gets the repository and installs it."""
+    folder = Path(source).parent.as_posix()
+    cell = nbformat.v4.new_code_cell(
+        INSTALL.format(branch=branch, repository=repository, clone=CLONE, folder=folder).rstrip(), id="install"
+    )
+    notebook.cells.insert(0, cell)
+    return notebook
+
+
+def offer_colab(app: Sphinx, pagename: str, template: str, context: dict[str, Any], doctree: nodes.document) -> None:
+    """Write the notebook of a page with :func:`colab_notebook`, where the page has a button for Colab."""
+    options = app.config.html_theme_options
+    source = source_of(pagename)
+    if (
+        doctree is None
+        or not options.get("launch_buttons", {}).get("colab_url")
+        or not Path(app.srcdir, source).is_file()
+    ):
+        return
+    notebook = executed_notebook(
+        Path(app.srcdir, source).read_text(encoding="utf8"), app.env.mystnb_config.execution_cache_path
+    )
+    target = Path(app.outdir, COLAB, f"{pagename}.ipynb")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(colab_notebook(notebook, options["repository_url"], options["repository_branch"], source), target)
+
+
+def source_of(pagename: str) -> str:
+    """The notebook in the repository that makes a page."""
+    return next((source for prefix, source in GENERATED.items() if pagename.startswith(prefix)), f"{pagename}.py")
+
+
 def link_to_source(app: Sphinx, pagename: str, template: str, context: dict[str, Any], doctree: nodes.document) -> None:
-    """Point the launch and source buttons of a generated page to the notebook that makes it."""
-    for prefix, source in GENERATED.items():
-        if pagename.startswith(prefix):
-            for button in _buttons(context.get("header_buttons", []), {"launch-buttons", "source-buttons"}):
-                button["url"] = button["url"].replace(f"{pagename}.ipynb", source)
+    """Point the launch and source buttons of a page to the notebook in the repository, and Colab's to its copy.
+
+    The theme names an ``.ipynb`` where the page was generated, or where JupyterLab has saved one next to the ``.py``.
+    """
+    source = source_of(pagename)
+    for button in _buttons(context.get("header_buttons", []), {"launch-buttons", "source-buttons"}):
+        button["url"] = button["url"].replace(f"{pagename}.ipynb", source)
+        if "/git-pull?" in button["url"]:
+            button["url"] = _cloned_apart(button["url"])
+        if button.get("text") == "Colab":
+            head, _, _ = button["url"].partition("/blob/")
+            button["url"] = f"{head}/blob/{PAGES_BRANCH}/{COLAB}/{pagename}.ipynb"
+
+
+def _cloned_apart(url: str) -> str:
+    """A link of nbgitpuller that clones into :data:`CLONE`."""
+    parts = urlsplit(url)
+    query = dict(parse_qsl(parts.query))
+    name = query["repo"].rpartition("/")[2]
+    query |= {"urlpath": query["urlpath"].replace(f"/{name}/", f"/{CLONE}/", 1), "targetPath": CLONE}
+    return urlunsplit(parts._replace(query=urlencode(query, safe="/")))
 
 
 def name_generated_page(app: Sphinx, doctree: nodes.document) -> None:
@@ -189,6 +259,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """Register with Sphinx."""
     app.connect("config-inited", set_addresses, priority=100)
     app.connect("html-page-context", offer_download, priority=_BEFORE_THE_BUTTONS)
+    app.connect("html-page-context", offer_colab, priority=_BEFORE_THE_BUTTONS)
     app.connect("html-page-context", link_to_source, priority=_AFTER_THE_BUTTONS)
     app.connect("doctree-read", name_generated_page, priority=_BEFORE_THE_TITLES)
     app.connect("missing-reference", resolve_other_name)
