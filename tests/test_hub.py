@@ -433,7 +433,8 @@ def test_an_environment_made_by_hand_in_a_terminal_of_the_hub(
         environment(clone / ".venv", "jupytext", "-c", "requirements.lock", packages=packages)
         (clone / ".venv" / ".locked").touch()
         run("touch", "-d", "2001-01-01", clone / "requirements.lock")
-        reader.page.goto(f"{address}/user/reader/lab/tree/{CLONE}")
+        button = "[data-command='launcher:create'], .jp-FileBrowser [title*='New Launcher']"
+        reader.page.locator(f".jp-FileBrowser {button}").first.click()
         reader.page.locator(".jp-LauncherCard", has_text="Terminal").first.click()
         reader.page.wait_for_selector(".jp-Terminal .xterm-screen")
         time.sleep(3)
