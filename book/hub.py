@@ -73,8 +73,10 @@ from reproduce import size as told
 
 def locked(path):
     """Names of the packages in a lock."""
-    lines = [line.partition("#")[0] for line in Path(path).read_text().splitlines()]
-    return {canonicalize_name(Requirement(line).name) for line in lines if line.strip()}
+    text = Path(path).read_text()
+    lines = [line.partition("#")[0] for line in text.splitlines()]
+    requirements = [Requirement(line) for line in lines if line.strip()]
+    return {canonicalize_name(each.name) for each in requirements}
 
 
 def size(distribution):
@@ -103,9 +105,8 @@ Markdown(markdown(table))
 
 # %% tags=["remove-input"]
 cuda = torch.version.cuda
-Markdown(
-    f"PyTorch {torch.__version__.partition('+')[0]}, " + (f"built for CUDA {cuda}." if cuda else "built without CUDA.")
-)
+built = f"for CUDA {cuda}" if cuda else "without CUDA"
+Markdown(f"PyTorch {torch.__version__.partition('+')[0]}, built {built}.")
 
 # %% [markdown]
 # **For GPUs** nothing has to be added: PyTorch brings CUDA's libraries. The machine needs
