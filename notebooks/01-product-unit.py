@@ -259,6 +259,15 @@ plt.show()
 # **What it does not show.** How many inputs of a trained network lie on which side. Each training notebook in this book
 # draws where the thresholds of its network went.
 #
+# **Move it yourself.** {numref}`fig-touch-unit` takes any exponent and threshold; arrow keys move a slider, too. Where
+# is dy/dw zero for every exponent? What happens to the left of the threshold when the exponent becomes negative?
+
+# %% mystnb={"image": {"alt": "A power with a threshold, and its three derivatives"}, "figure": {"caption": "A product unit of one input, $y = \\max(x, \\tau)^w$, and its derivatives by the input, the exponent and the threshold. The dashed line is the threshold, the points lie at the input x whose values the text tells.", "name": "fig-touch-unit"}}
+from pure.report import interactive
+
+interactive.unit_explorer()
+
+# %% [markdown]
 # ## What one unit is, exactly
 #
 # Every exponent asks one question of one input, and a single unit answers all of them at once. Six formulas from

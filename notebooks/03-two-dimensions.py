@@ -227,6 +227,16 @@ plt.show()
 # **What it does not show.** That this is better. A ratio of two dark pixels is also mostly noise, and that is what the
 # threshold is for.
 #
+# **Move it yourself.** {numref}`fig-touch-filter` has all nine exponents, the threshold and the light as sliders. Dim
+# the right edge, and compare a ratio with the pixel itself; then raise the threshold until the shade under the roofs is
+# gone.
+
+# %% mystnb={"image": {"alt": "A photograph before and after a product unit"}, "figure": {"caption": "One product unit of 3 x 3 pixels before and after. Black and white in the right picture are the values that 2 % of its pixels lie below, and above.", "name": "fig-touch-filter"}}
+from pure.report import interactive
+
+interactive.filter_explorer(interactive.sample_picture())
+
+# %% [markdown]
 # ## Ratios do not care about the light
 #
 # The paper's introduction gives this reason for products in vision: *a convolutional filter that compares ratios rather

@@ -137,7 +137,12 @@ def test_the_package_declares_what_it_imports() -> None:
     distributions = packages_distributions()
     base = {canonicalize_name(Requirement(text).name) for text in PROJECT["dependencies"]}
     plain = {"nn", "models", "version", "extras", "fingerprint", "__init__"}
-    extra_of = {"timm": "timm", **dict.fromkeys(["synthetic_galaxies", "sky", "shapes"], "galaxies")}
+    extra_of = {
+        "timm": "timm",
+        "peers": "timm",
+        "interactive": "book",
+        **dict.fromkeys(["deblending", "synthetic_galaxies", "sky", "shapes"], "galaxies"),
+    }
     files = sorted((ROOT / "pure").rglob("*.py"))
     assert files
     for path in files:
