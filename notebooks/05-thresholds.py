@@ -370,9 +370,9 @@ print(
 
 # %% [markdown]
 # **How to read it.** What the parameter $\theta$ adds to a PURe are an edge and another course of the training: the
-# same function can be reached along another path, with another decay on the way. So where every variant starts near the
-# same place, we should expect them to end at much the same accuracy; what a start far away costs, only trainings can
-# tell.
+# same function can be reached along another path, with another decay on the way. So where every variant starts near
+# the same place, we should expect them to end at much the same accuracy; what a start far away costs, only trainings
+# can tell.
 #
 # **What it does not show.** Units without a normalisation on both sides: there the threshold has a meaning of its own.
 #
@@ -405,13 +405,11 @@ failed = sum(
     run.divergence is not None for runs in found.values() for run in runs
 )
 Markdown(
-    f"**Read off:** of {len(judged)} choices, {len(apart)} differ from "
-    "softplus by an interval without zero"
-    f"{': ' if apart else ''}{'; '.join(apart)}. "
+    f"**Read off:** of {len(judged)} choices, {len(apart)} differ from softplus "
+    f"by an interval without zero{': ' if apart else ''}{'; '.join(apart)}. "
     f"Of {sum(map(len, found.values()))} runs, {failed} diverged."
     if judged
-    else "**No choice but softplus has two records yet.** The target above "
-    "makes them."
+    else "**No choice but softplus has two records yet.** The target above makes them."
 )
 
 # %% [markdown]
