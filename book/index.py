@@ -13,36 +13,88 @@
 #   pure:
 #     depends:
 #     - results/**/record.json
+#     - results/*.yaml
+#     - results/**/*.json
 #     - _build/runs/**/record.json
 # ---
 
 # %% [markdown]
 # # Product-unit residual networks
 #
-# A neuron adds its weighted inputs up. A **product unit** multiplies them, each raised to a learned power:
+# A neuron adds its weighted inputs up. A {term}`product unit` multiplies them, each raised to a learned power:
 #
 # $$
 # y = \prod_i x_i^{\,w_i}
 # $$
 #
-# One such unit is a monomial, a root or a ratio, whichever its exponents say. Li, Jaekel and Dellen
-# ([2025](https://arxiv.org/abs/2505.04397)) put a layer of product units into each block of a residual network, take
-# every ReLU out, and report that such networks, called PURe, are more accurate than ResNets of the same size, converge
-# faster and suffer less from noise.
+# One such unit is a monomial, a root or a ratio, whichever its exponents say: it can state that *this is twice as
+# bright as that*, for which sums need many neurons. Li, Jaekel and Dellen {cite}`li2025pure` put a layer of product
+# units into each block of a residual network, took every ReLU out, and report that such networks, called
+# {term}`PURe`, are more accurate than ResNets of the same size, converge faster and suffer less from noise.
 #
-# This book rebuilds the layer, the networks and the experiments from the text of the paper, and measures. Whether the
-# claims hold is an open question here. The answer comes from the records that training runs leave behind: every number
-# below was read from them when this page was built; none was typed.
+# Are they, do they? This book rebuilds the layer, the networks and the experiments from the text of the paper, explains
+# them from the first product on, and measures.
 
-# %% [markdown]
-# ## Measured so far
-
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] mystnb={"image": {"alt": "A window of pixels is lifted to the threshold, its logarithm taken, added up with weights, and the sum exponentiated to one output", "classes": "wide"}, "figure": {"caption": "One product unit of 3 x 3 pixels. The logarithm turns the product into a sum, which a convolution adds up; the exponential turns it back. Before that the threshold lifts what a logarithm cannot take: the shaded pixels.", "name": "fig-unit-in-one-picture"}}
+import matplotlib.pyplot as plt
 from IPython.display import Markdown
 
 from pure import report
 from pure.records import read_records
+from pure.report import diagrams, style, verdicts
 
+style.use()
+diagrams.product_unit_figure()
+plt.show()
+
+# %% [markdown]
+# ## What has become of the claims
+#
+# Each claim of the paper as a sentence that a measurement can hold or fail, and what the runs say so far. Only runs at
+# the paper's scale decide; those at reduced scale show which way things point. The words follow from a rule, which
+# `pure.report.verdicts` holds: computed, not written.
+
+# %% tags=["remove-input"] mystnb={"figure": {"caption": "The claims of the paper, and the verdicts of the records that the repository holds.", "name": "tab-verdicts-in-short", "caption_before": true}}
+Markdown(report.markdown(verdicts.verdict_table("../results")))
+
+# %% [markdown]
+# ## Three ways in
+#
+# ::::{grid} 1 1 3 3
+# :gutter: 3
+#
+# :::{grid-item-card} Read: begin with the product unit
+# :link: ../notebooks/01-product-unit
+# :link-type: doc
+#
+# From one product to deep networks, by running code: what the unit computes, why it is hard to train, and what
+# threshold, normalisation and shortcut do about it. Figures react to your hand, and exercises have solutions.
+# :::
+#
+# :::{grid-item-card} Rerun: on a laptop, a hub, a cluster
+# :link: rerun
+# :link-type: doc
+#
+# Every number here comes from a run that you can repeat: one command on a laptop, on a JupyterHub, on a cluster. The
+# paper leaves points open; a ledger says how each was read.
+# :::
+#
+# :::{grid-item-card} Use: the layer and the networks
+# :link: api
+# :link-type: doc
+#
+# `pure.ProductUnit2d` takes the place of a convolution, `pure.create_model` makes every network of the paper, and both
+# work with what you know from PyTorch.
+# :::
+# ::::
+
+# %% [markdown]
+# ## What this build has measured
+#
+# Every number below was read, when this page was built, from the records that training runs leave behind; none was
+# typed.
+
+# %% tags=["remove-input"]
 # The runs of this build.  A fresh clone on a hub has none yet: there, those
 # that the repository holds.
 records = read_records("../_build/runs") or read_records("../results")
@@ -68,18 +120,15 @@ Markdown(
 # The [results](results.py) have the curves and each single run.
 
 # %% [markdown]
-# ## Where to begin
+# ## Where to go from here
 #
-# - **To see what a product unit can do:** [the first notebook](../notebooks/01-product-unit.py) goes from the product
-#   to the layer, and compares it with a ReLU network of equal size; [the seventh](../notebooks/07-networks.py) draws
-#   the networks and counts them, next to the paper's tables.
 # - **To check the claims:** the [results](results.py), then the [ledger of decisions](ledger.md). The paper leaves
 #   points open; the ledger says how each was read, why, and which setting changes it.
-# - **To see what the networks are shown:** the pages of the data sets, from [Galaxy10
+# - **To see the networks:** [they are drawn and counted](../notebooks/07-networks.py), next to the paper's tables.
+# - **To see what they are shown:** the pages of the data sets, from [Galaxy10
 #   DECaLS](../notebooks/data/galaxy10.py) to [CIFAR-10](../notebooks/data/cifar10.py).
-# - **To repeat or extend the runs:** [on a laptop, on a JupyterHub or as a batch](rerun.md).
-# - **To use the layer in a network of your own:** `pure.ProductUnit2d` takes the place of a convolution, as
-#   [a short example](rerun.md) and [the API](api.md) show.
+# - **To look a word or a symbol up:** the [glossary](glossary.md) and the [notation](notation.md).
+# - **To know what ran where:** the [status](status.py), with the times of all pages.
 
 # %% [markdown]
 # ## Run it yourself
