@@ -26,6 +26,7 @@ __all__ = [
     "markdown",
     "network_title",
     "noise_table",
+    "places_table",
     "protocols_table",
     "recipe_table",
     "recipe_title",
@@ -207,6 +208,32 @@ def runs_table(records: Iterable[RunRecord]) -> pd.DataFrame:
                 "Diverged": _divergence(run),
                 "Epochs": str(len(run.epochs)),
                 "Training time (s)": f"{run.times.train_s:.1f}",
+            }
+        )
+    return text_table(rows)
+
+
+def places_table(records: Iterable[RunRecord]) -> pd.DataFrame:
+    """What ran where, when and at which commit: a row for one network, one machine and one commit.
+
+    Columns: recipe, network, seeds, machine, first and last day (UTC), commit in eight digits, with ``-dirty`` where
+    files differed from it, and hours of training and evaluation.  Formatted text; the latest runs first.
+    """
+    groups: dict[tuple[tuple[str, str], ...], list[RunRecord]] = {}
+    for run in records:
+        commit, dirty, _ = (run.environment.commit or "none").partition("-dirty")
+        place = {**_heading(run), "Machine": _machine(run), "Commit": f"{commit[:8]}{dirty}"}
+        groups.setdefault(tuple(place.items()), []).append(run)
+    rows = []
+    for row, runs in sorted(groups.items(), key=lambda group: max(run.times.started for run in group[1]), reverse=True):
+        first, last = (choose(run.times.started for run in runs) for choose in (min, max))
+        days = [f"{time:%d %b %Y}".lstrip("0").replace(" ", "\N{NO-BREAK SPACE}") for time in (first, last)]
+        rows.append(
+            {
+                **dict(row),
+                "Seeds": ", ".join(str(seed) for seed in sorted({run.seed for run in runs})),
+                "Days": days[0] if days[0] == days[1] else f"{days[0]} to {days[1]}",
+                "Hours": f"{sum(run.times.total_s for run in runs) / 3600:.2f}",
             }
         )
     return text_table(rows)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -393,6 +394,27 @@ def test_top5_is_not_shown_for_ten_classes() -> None:
     for table in (report.accuracy_table, report.runs_table):
         assert "Top-5 (%)" not in table([ten])
         assert table([eleven])["Top-5 (%)"].tolist() == ["90.00"]
+
+
+def test_places_table_says_where_when_and_from_what() -> None:
+    def at(run: RunRecord, day: int, **where: Any) -> RunRecord:
+        times = run.times.model_copy(update={"started": datetime(2026, 6, day, 12, tzinfo=UTC), "total_s": 1800.0})
+        environment = run.environment.model_copy(update={"commit": "0123456789abcdef", **where})
+        return run.model_copy(update={"times": times, "environment": environment})
+
+    first, second, third = runs("pure20", 0.98, 0.99, 0.97)
+    records = [at(first, 1), at(second, 3), at(third, 4, commit="fedcba9876543210-dirty")]
+    elsewhere, here = report.places_table(records).to_dict("records")
+    assert (elsewhere["Commit"], elsewhere["Seeds"], elsewhere["Days"]) == (
+        "fedcba98-dirty",
+        "2",
+        "4\N{NO-BREAK SPACE}Jun\N{NO-BREAK SPACE}2026",
+    )
+    assert (here["Commit"], here["Seeds"]) == ("01234567", "0, 1")
+    assert here["Days"].replace("\N{NO-BREAK SPACE}", " ") == "1 Jun 2026 to 3 Jun 2026"
+    assert (here["Hours"], elsewhere["Hours"]) == ("1.00", "0.50")
+    assert here["Machine"] == report.hardware(records[:1])
+    assert report.places_table([]).empty
 
 
 def test_runs_table_of_runs_that_ended_otherwise() -> None:
