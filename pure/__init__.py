@@ -9,6 +9,7 @@ from pure.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from pure.models import create_model, list_models, register_model
+    from pure.models.conversion import convert
     from pure.nn import functional
     from pure.nn.complex import ComplexProductUnit, ComplexProductUnit2d
     from pure.nn.stabilised import StabilisedProductUnit, StabilisedProductUnit2d
@@ -22,6 +23,7 @@ __all__ = [
     "ProductUnit2d",
     "StabilisedProductUnit",
     "StabilisedProductUnit2d",
+    "convert",
     "create_model",
     "fit",
     "functional",
@@ -36,6 +38,7 @@ _MODULES = {
     "ProductUnit2d": "nn.units",
     "StabilisedProductUnit": "nn.stabilised",
     "StabilisedProductUnit2d": "nn.stabilised",
+    "convert": "models.conversion",
     "create_model": "models",
     "fit": "train",
     "functional": "nn",

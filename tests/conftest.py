@@ -24,6 +24,7 @@ SLOW = {
     "models/test_hub.py": "starts a Python of its own",
     "models/test_registry.py::test_every_network_learns_everywhere_and_comes_back_from_a_file": "takes a step of each",
     "nn/fused": "compiles",
+    "report/test_conversions.py::test_a_listed_network_converts_learns_everywhere_and_is_exported": "exports networks",
     "test_book.py": "reads the book",
     "test_installation.py": "makes environments",
     "test_notebooks.py": "executes notebooks",

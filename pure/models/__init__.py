@@ -28,7 +28,7 @@ from pure.models.residual import (
 )
 
 # isort: split
-from pure.models.torchvision import resnet18, resnet34, resnet50, resnet101, resnet152
+from pure.models.torchvision import pure50, pure101, pure152, resnet18, resnet34, resnet50, resnet101, resnet152
 
 # isort: split
 from pure.models.preact import preact_resnet110, preact_resnet164, preact_resnet1001
@@ -55,8 +55,11 @@ __all__ = [
     "pure32",
     "pure34",
     "pure44",
+    "pure50",
     "pure56",
+    "pure101",
     "pure110",
+    "pure152",
     "pure272",
     "register_model",
     "res_unet",

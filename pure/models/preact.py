@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pure.models.registry import refuse_options, register_model
@@ -49,17 +48,19 @@ class PreActBasicBlock(nn.Module):
     def __init__(self, inplanes: int, planes: int, stride: int = 1, downsample: nn.Module | None = None) -> None:
         super().__init__()
         self.bn1 = nn.BatchNorm2d(inplanes)
+        self.act1 = nn.ReLU()
         self.conv1 = nn.Conv2d(inplanes, planes, 3, stride=stride, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(planes)
+        self.act2 = nn.ReLU()
         self.conv2 = nn.Conv2d(planes, planes, 3, padding=1, bias=False)
         self.downsample = downsample
 
     def forward(self, x: Tensor) -> Tensor:
         """Feature maps ``(N, inplanes, H, W)`` to ``(N, planes, H / stride, W / stride)``."""
-        out = F.relu(self.bn1(x))  # (N, inplanes, H, W)
+        out = self.act1(self.bn1(x))  # (N, inplanes, H, W)
         identity = x if self.downsample is None else self.downsample(out)
         out = self.conv1(out)  # (N, planes, H / stride, W / stride), like what follows
-        out = self.conv2(F.relu(self.bn2(out)))
+        out = self.conv2(self.act2(self.bn2(out)))
         return out + identity  # type: ignore[no-any-return]
 
 
@@ -80,20 +81,23 @@ class PreActBottleneck(nn.Module):
     def __init__(self, inplanes: int, planes: int, stride: int = 1, downsample: nn.Module | None = None) -> None:
         super().__init__()
         self.bn1 = nn.BatchNorm2d(inplanes)
+        self.act1 = nn.ReLU()
         self.conv1 = nn.Conv2d(inplanes, planes, 1, stride=stride, bias=False)
         self.bn2 = nn.BatchNorm2d(planes)
+        self.act2 = nn.ReLU()
         self.conv2 = nn.Conv2d(planes, planes, 3, padding=1, bias=False)
         self.bn3 = nn.BatchNorm2d(planes)
+        self.act3 = nn.ReLU()
         self.conv3 = nn.Conv2d(planes, self.expansion * planes, 1, bias=False)
         self.downsample = downsample
 
     def forward(self, x: Tensor) -> Tensor:
         """Feature maps ``(N, inplanes, H, W)`` to ``(N, 4 * planes, H / stride, W / stride)``."""
-        out = F.relu(self.bn1(x))  # (N, inplanes, H, W)
+        out = self.act1(self.bn1(x))  # (N, inplanes, H, W)
         identity = x if self.downsample is None else self.downsample(out)
         out = self.conv1(out)  # (N, planes, H / stride, W / stride)
-        out = self.conv2(F.relu(self.bn2(out)))  # the same
-        out = self.conv3(F.relu(self.bn3(out)))  # (N, 4 * planes, H / stride, W / stride)
+        out = self.conv2(self.act2(self.bn2(out)))  # the same
+        out = self.conv3(self.act3(self.bn3(out)))  # (N, 4 * planes, H / stride, W / stride)
         return out + identity  # type: ignore[no-any-return]
 
 

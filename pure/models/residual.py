@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -30,9 +30,16 @@ from pure.nn.complex import ComplexProductUnit2d
 from pure.nn.stabilised import StabilisedProductUnit2d
 from pure.nn.units import ProductUnit2d
 
-__all__ = ["IMAGENET", "UNITS", "ResidualNetwork", "Stem", "make_stem"]
+__all__ = ["IMAGENET", "UNITS", "VARIANTS", "ResidualNetwork", "Stem", "Variant", "make_stem", "relus_of", "unit_factory"]
 
 Stem = Literal["cifar", "imagenet"]
+Variant = Literal["v1", "v3"]
+
+VARIANTS: dict[str, dict[str, bool]] = {
+    "v1": {"relu_in_block": False, "relu_after_sum": False, "relu_in_stem": False},
+    "v3": {"relu_in_block": False, "relu_after_sum": True, "relu_in_stem": True},
+}
+"""Where each version of the paper keeps a ReLU: the first none anywhere, the third after the sum and in the stem."""
 
 
 class ResidualNetwork(nn.Module):
@@ -120,6 +127,42 @@ UNITS: dict[str, tuple[type[nn.Module], tuple[str, ...]]] = {
 """The product units by name, each with the settings that are the caller's; sizes and device belong to the network."""
 
 
+def relus_of(variant: str, **asked: bool | None) -> dict[str, bool]:
+    """Where a variant keeps a ReLU, and whoever asks for one there, or for none, in place of it.
+
+    Raises:
+        ValueError: an unknown variant, or another value than True, False or None, which leaves it to the variant.
+    """
+    require_choice("variant", variant, tuple(VARIANTS))
+    for option, value in asked.items():
+        if value is not None:
+            require_choice(option, value, (False, True))
+    return {**VARIANTS[variant], **{option: value for option, value in asked.items() if value is not None}}
+
+
+def unit_factory(
+    name: str, unit: str, settings: Mapping[str, Any], family: Callable[..., nn.Module]
+) -> Callable[..., nn.Module]:
+    """What makes a product unit of a kind with these settings, called as :class:`pure.ProductUnit2d`.
+
+    Args:
+        name: what messages begin with.
+        unit: ``"paper"``, ``"stabilised"`` or ``"complex"``.
+        settings: of the unit.
+        family: whose options an unknown setting's message names.
+
+    Raises:
+        ValueError: an unknown unit.
+        TypeError: the unit has no such setting.
+    """
+    require_choice("unit", unit, tuple(UNITS))
+    layer, known = UNITS[unit]
+    refuse_options(name, [each for each in settings if each not in known], family, known)
+    # with the complex layer's own eps of 0, gradients overflow from block to block
+    usual = {"eps": math.log(2)} if unit == "complex" else {}
+    return partial(layer, **{**usual, **settings})
+
+
 def _pure(
     name: str,
     num_classes: int,
@@ -130,27 +173,23 @@ def _pure(
     widths: Sequence[int] = (16, 32, 64),
     stem: Stem = "cifar",
     shortcut: Shortcut = "B",
-    relu_in_stem: bool = False,
-    relu_after_sum: bool = False,
+    variant: Variant = "v1",
+    relu_in_stem: bool | None = None,
+    relu_after_sum: bool | None = None,
     units: Units = "second",
     unit_norm: UnitNorm = "both",
     unit: str = "paper",
     **settings: Any,
 ) -> ResidualNetwork:
-    require_choice("unit", unit, tuple(UNITS))
-    require_choice("relu_in_stem", relu_in_stem, (False, True))
-    layer, known = UNITS[unit]
-    refuse_options(name, [each for each in settings if each not in known], _pure, known)
-    if unit == "complex":
-        settings.setdefault("eps", math.log(2))  # with the layer's own 0, gradients overflow from block to block
+    relus = relus_of(variant, relu_in_stem=relu_in_stem, relu_after_sum=relu_after_sum)
     block = partial(
         ProductUnitBlock,
-        unit=partial(layer, **settings),
+        unit=unit_factory(name, unit, settings, _pure),
         units=units,
         unit_norm=unit_norm,
-        relu_after_sum=relu_after_sum,
+        relu_after_sum=relus["relu_after_sum"],
     )
-    activation = nn.ReLU if relu_in_stem else nn.Identity
+    activation = nn.ReLU if relus["relu_in_stem"] else nn.Identity
     return ResidualNetwork(block, blocks, widths, num_classes, in_channels, stem, shortcut, activation)
 
 

@@ -237,7 +237,7 @@ class TimmNetwork(nn.Module):
         return {"stem": r"^conv1|^bn1", "blocks": r"^layer(\d+)" if coarse else r"^layer(\d+)\.(\d+)"}
 
 
-_FOR_PHOTOGRAPHS = {"pure18", "pure34", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152"}
+_FOR_PHOTOGRAPHS = {f"{family}{depth}" for family in ("pure", "resnet") for depth in (18, 34, 50, 101, 152)}
 """Four stages after ImageNet's stem; the others have three, after CIFAR's."""
 
 

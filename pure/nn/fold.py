@@ -22,7 +22,7 @@ from pure.nn.fused import dispatch
 from pure.nn.tracing import leaf
 from pure.nn.units import ProductUnit2d, ProductUnitBase
 
-__all__ = ["FoldedProductUnit2d", "fold"]
+__all__ = ["FoldedProductUnit2d", "fold", "is_altered"]
 
 
 class FoldedProductUnit2d(ProductUnit2d):
@@ -162,14 +162,14 @@ def _adjacent(network: nn.Module) -> Iterator[tuple[str, str]]:
 
 def _merge(layer: nn.Module, norm: nn.Module) -> nn.Module | None:
     """One layer in place of two; None where the second is not a BN, or the first cannot take it."""
-    if type(norm) is not nn.BatchNorm2d or norm.running_var is None or _is_altered(layer) or _is_altered(norm):
+    if type(norm) is not nn.BatchNorm2d or norm.running_var is None or is_altered(layer) or is_altered(norm):
         return None
     if type(layer) is nn.Conv2d:
         return fuse_conv_bn_eval(layer, norm)
     return FoldedProductUnit2d(layer, norm) if type(layer) is ProductUnit2d else None
 
 
-def _is_altered(module: nn.Module) -> bool:
+def is_altered(module: nn.Module) -> bool:
     """Whether a module overrides ``forward``, or has hooks, which see what folding changes."""
     hooks = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
     return "forward" in vars(module) or any(getattr(module, name) for name in hooks)

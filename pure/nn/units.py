@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import torch
@@ -63,6 +63,7 @@ class ProductUnitBase(nn.Module):
         bound: the largest magnitude of the exponent of a product; None for none.
     """
 
+    _version = 2  # of what is saved; a convolution's is 1
     weight: nn.Parameter
     bias: None
     bound: float | None = None
@@ -104,6 +105,33 @@ class ProductUnitBase(nn.Module):
     def magnitude(self, x: Tensor) -> Tensor:
         """The absolute value of the products, which is the exponential of a sum; as :meth:`forward`, without hooks."""
         return self.forward(x)  # type: ignore[no-any-return]
+
+    def is_of_convolution(self, state_dict: Mapping[str, Any], prefix: str, metadata: Mapping[str, Any]) -> bool:
+        """Whether a state dict holds the weights of a convolution or a linear layer here, which are no exponents.
+
+        Keys do not tell, where a unit has no others; PyTorch's layers save version 1.
+        """
+        return metadata.get("version") == 1
+
+    def _load_from_state_dict(
+        self,
+        state_dict: dict[str, Any],
+        prefix: str,
+        local_metadata: dict[str, Any],
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
+        """Refuse the weights of a convolution: they have the name and the shape of the exponents."""
+        if f"{prefix}weight" in state_dict and self.is_of_convolution(state_dict, prefix, local_metadata):
+            error_msgs.append(
+                f"{prefix}weight is a convolution's or a linear layer's in this state dict, and a product unit's here, "
+                "whose exponents it cannot be; load it into the network that it is of, and convert that by pure.convert"
+            )
+        super()._load_from_state_dict(
+            state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
+        )
 
     def settings(self) -> dict[str, tuple[object, object]]:
         """The settings that ``repr`` shows where they differ from the default, each with that."""
@@ -200,6 +228,10 @@ class ThresholdedUnit(ProductUnitBase):
             "theta_init": (self.theta_init, 0.0),
             **super().settings(),
         }
+
+    def is_of_convolution(self, state_dict: Mapping[str, Any], prefix: str, metadata: Mapping[str, Any]) -> bool:
+        """Whether neither a ``theta`` nor a fixed threshold stands beside the weights."""
+        return not any(f"{prefix}{name}" in state_dict for name in ("theta", "fixed_threshold"))
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         """Take a ``theta`` without dimensions too, as it was saved before it had one."""
