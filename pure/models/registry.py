@@ -65,11 +65,12 @@ def create_model(name: str, num_classes: int | None = None, in_channels: int = 3
     - ``pure...``: ``blocks`` and ``widths``, one number for each stage, so any depth; ``stem``, ``"cifar"`` or
       ``"imagenet"``; ``shortcut``, ``"A"``, ``"B"`` or ``"none"``; ``variant``, ``"v1"``, the paper's first
       version, no ReLU anywhere, or ``"v3"``, one after the sum and in the stem, each also by itself,
-      ``relu_after_sum``, ``relu_in_stem``; the switches ``units`` and ``unit_norm`` of :class:`pure.nn.blocks.ProductUnitBlock`; and
-      ``unit``, ``"paper"``, ``"stabilised"`` or ``"complex"``, with the settings of :class:`pure.ProductUnit2d`
-      (``threshold``, ``granularity``, ``eps``, ``init_a``, ``theta_init``, ``padding_mode``),
-      :class:`pure.nn.stabilised.StabilisedProductUnit2d` or :class:`pure.nn.complex.ComplexProductUnit2d`; in a
-      network the last has ``eps = ln 2`` unless told otherwise, since with much smaller ones it does not train.
+      ``relu_after_sum``, ``relu_in_stem``; the switches ``units`` and ``unit_norm`` of
+      :class:`pure.nn.blocks.ProductUnitBlock`; and ``unit``, ``"paper"``, ``"stabilised"`` or ``"complex"``, with the
+      settings of :class:`pure.ProductUnit2d` (``threshold``, ``granularity``, ``eps``, ``init_a``, ``theta_init``,
+      ``padding_mode``), :class:`pure.nn.stabilised.StabilisedProductUnit2d` or
+      :class:`pure.nn.complex.ComplexProductUnit2d`; in a network the last has ``eps = ln 2`` unless told otherwise,
+      since with much smaller ones it does not train.
     - ``pure50``, 101 and 152, with bottleneck blocks: ``blocks``, ``stem``, and of the above ``variant`` with its two
       and ``unit`` with its settings.  They are torchvision's networks after :func:`pure.convert`.
     - ``resnet20``, 32, 44, 56, 110: ``blocks``, ``widths``, ``stem``, ``shortcut``.

@@ -30,7 +30,17 @@ from pure.nn.complex import ComplexProductUnit2d
 from pure.nn.stabilised import StabilisedProductUnit2d
 from pure.nn.units import ProductUnit2d
 
-__all__ = ["IMAGENET", "UNITS", "VARIANTS", "ResidualNetwork", "Stem", "Variant", "make_stem", "relus_of", "unit_factory"]
+__all__ = [
+    "IMAGENET",
+    "UNITS",
+    "VARIANTS",
+    "ResidualNetwork",
+    "Stem",
+    "Variant",
+    "make_stem",
+    "relus_of",
+    "unit_factory",
+]
 
 Stem = Literal["cifar", "imagenet"]
 Variant = Literal["v1", "v3"]
