@@ -467,7 +467,7 @@ left.legend()
 right.legend()
 plt.show()
 
-# %% mystnb={"image": {"alt": "The windows of exponents of twelve units"}, "figure": {"caption": "Windows of the first layer of units: those with the largest exponents, one a unit. Red is a power above zero, blue one below: a window of one colour multiplies or divides by its mean, one of two colours takes a ratio.", "name": "fig-windows"}} tags=["hide-input"]
+# %% mystnb={"image": {"alt": "The windows of exponents of twelve units", "classes": "photo"}, "figure": {"caption": "Windows of the first layer of units: those with the largest exponents, one a unit. Red is a power above zero, blue one below: a window of one colour multiplies or divides by its mean, one of two colours takes a ratio.", "name": "fig-windows"}} tags=["hide-input"]
 w = trained[first]  # (16, 16, 3, 3)
 strongest = w.square().sum((2, 3)).argmax(1)  # the channel of each unit
 chosen = w[torch.arange(len(w)), strongest]
@@ -478,8 +478,10 @@ for ax, unit in zip(axes.flat, order.tolist(), strict=True):
     drawn = ax.imshow(chosen[unit], cmap="RdBu_r", vmin=-bound, vmax=bound)
     ax.set(xticks=[], yticks=[])
     ax.grid(visible=False)
-    ax.set_title(f"unit {unit}", fontsize=7)
-fig.colorbar(drawn, ax=axes, label="exponent $w$", shrink=0.9)
+    ax.set_title(f"unit {unit}", fontsize=7, color=ON_BOTH)
+bar = fig.colorbar(drawn, ax=axes, shrink=0.9)
+bar.set_label("exponent $w$", color=ON_BOTH)
+bar.ax.tick_params(labelcolor=ON_BOTH, color=ON_BOTH)
 plt.show()
 
 # %% tags=["hide-input"]

@@ -464,7 +464,7 @@ assert min(arrived[False, 0.1]) == 1
 assert arrived[True, 0.1][2] == 0
 print("gradients compared:", by_hand.numel())
 
-# %% mystnb={"image": {"alt": "Share of starts that arrive over the number of inputs, positive and signed"}, "figure": {"caption": "Share of a hundred single units that find the product of $n$ inputs, by the range of their first exponents. On positive inputs (dashed) a small start always arrives. On signed inputs (lines) fewer do with each further input, and beyond two hardly any from small exponents.", "name": "fig-arrivals"}} tags=["hide-input"]
+# %% mystnb={"image": {"alt": "Share of starts that arrive over the number of inputs, positive and signed"}, "figure": {"caption": "Share of a hundred single units that find the product of $n$ inputs, by the range of their first exponents. On positive inputs (dashed) a small start always arrives. On signed inputs (lines) fewer do with each further input, and hardly any from small exponents as soon as there are two.", "name": "fig-arrivals"}} tags=["hide-input"]
 fig, ax = plt.subplots(figsize=(7, 3))
 for (signs, scale), shares in arrived.items():
     ax.plot(
