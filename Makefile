@@ -20,7 +20,7 @@ TARGET ?= quick
 PROFILE ?= quick
 
 .DEFAULT_GOAL := help
-.PHONY: help book check check-networks check-others reproduce test bench lint format hub store lock clean
+.PHONY: help book check check-networks check-others reproduce test bench pdf links release lint format hub store lock clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -53,6 +53,16 @@ check-others: check-others = tests --ignore=tests/nn --ignore=tests/models --ign
 bench: $(INSTALLED) ## measure the networks' speed on this machine, into _build/benchmarks; ARGS=--quick: a minute
 	@echo "==> Measuring (up to ten minutes; nothing else should run meanwhile)"
 	$(BIN)/python benchmarks/bench.py --out _build/benchmarks $(ARGS)
+
+pdf: book ## print the whole book into _build/pdf/book.pdf; needs Chromium
+	$(BIN)/python book/tools/print_book.py
+
+links: book ## ask every address that the book names whether it still answers; once a week is enough
+	@echo "==> Checking links (minutes; the report is _build/html/output.txt)"
+	$(BIN)/jupyter-book build . --builder linkcheck
+
+release: book ## pack the pages of a tagged commit into _build/release, with their checksum
+	$(BIN)/python book/tools/release.py
 
 lint: $(INSTALLED) ## check style, format and types
 	@echo "==> Checking style, format and types (seconds; longer the first time, when mypy reads PyTorch)"
