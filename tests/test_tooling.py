@@ -140,6 +140,7 @@ def test_the_package_declares_what_it_imports() -> None:
     extra_of = {
         "timm": "timm",
         "peers": "timm",
+        "conversions": "timm",
         "interactive": "book",
         **dict.fromkeys(["deblending", "synthetic_galaxies", "sky", "shapes"], "galaxies"),
     }
