@@ -711,11 +711,11 @@ for name, course in courses.items():
 
 # %% [markdown]
 # **How to read it.** The norms at step one are the prediction of the last section. PURe20 and PURe110 settle: their
-# gradients shrink in a few steps, by the indifference named above. PURe486 takes a step along its enormous gradient and
-# is lost soon after. Cut to a norm of one, the step is harmless, but the gradient stays as large as it was, and what is left of
-# its direction is a few ten-thousandths of every part: the network is alive and hardly learns. The stabilised unit
-# begins with a gradient that is smaller by two decades, as its gain promises. Its loss may climb: finite is not yet
-# good.
+# gradients shrink in a few steps, by the indifference named above. PURe486 takes a step along its enormous gradient
+# and is lost soon after. Cut to a norm of one, the step is harmless, but the gradient stays as large as it was, and
+# what is left of its direction is a few ten-thousandths of every part: the network is alive and hardly learns. The
+# stabilised unit begins with a gradient that is smaller by two decades, as its gain promises. Its loss may climb:
+# finite is not yet good.
 #
 # Where did the gradient go? Before the first step and after the last one, block by block:
 
