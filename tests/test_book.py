@@ -635,6 +635,139 @@ def test_search_finds_the_threshold(tab: Any, address: str) -> None:
         assert f"{address}/{page}.html" in found
 
 
+PREVIEW = "#preview:not([hidden])"
+
+
+@built
+def test_sliders_move_by_mouse_and_by_keyboard(tab: Any, address: str) -> None:
+    tab.goto(f"{address}/notebooks/01-product-unit.html", wait_until="load")
+    figure = tab.locator(".touchable.started").first
+    figure.wait_for()
+    assert figure.locator(".still").is_hidden()
+    text = figure.locator(".readout")
+    exponent, threshold = (tab.get_by_role("slider", name=name) for name in ("exponent w", "threshold τ"))
+    before = text.inner_text()
+    exponent.focus()
+    tab.keyboard.press("ArrowRight")
+    after = text.inner_text()
+    assert after != before
+    figure.scroll_into_view_if_needed()
+    box = threshold.bounding_box()
+    tab.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    tab.mouse.down()
+    tab.mouse.move(box["x"] + 1000, box["y"] + box["height"] / 2, steps=5)
+    tab.mouse.up()
+    assert float(threshold.get_attribute("aria-valuenow")) == 1
+    exponent.focus()
+    tab.keyboard.press("Home")
+    assert float(exponent.get_attribute("aria-valuenow")) == -2
+
+
+@built
+def test_without_scripts_a_figure_is_a_picture(browser: Any, address: str) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    tab = context.new_page()
+    tab.goto(f"{address}/notebooks/01-product-unit.html", wait_until="load")
+    assert tab.locator(".touchable .still").is_visible()
+    assert tab.locator(".touchable .parts").is_hidden()
+    context.close()
+
+
+@built
+def test_references_open_beside_the_text(tab: Any, address: str) -> None:
+    tab.goto(f"{address}/notebooks/01-product-unit.html", wait_until="load")
+    tab.evaluate("async () => { if (window.MathJax) await MathJax.startup.promise; }")
+    for link, expected in (
+        ("article a.internal[href*='bibliography.html#']", "Product units"),
+        ("article a.internal[href='#equation-eq-log']", ""),
+        ("article a.internal[href*='api.html#']", "product_unit"),
+        ("article a.internal[href='#fig-touch-unit']", "A product unit of one input"),
+    ):
+        word = tab.locator(link).first
+        word.scroll_into_view_if_needed()
+        word.hover()
+        tab.locator(PREVIEW).wait_for()
+        assert expected in tab.locator(PREVIEW).inner_text()
+        tab.mouse.move(2, 2)
+        tab.locator(PREVIEW).wait_for(state="detached")
+    formula = tab.locator("article a.internal[href='#equation-eq-log']").first
+    formula.hover()
+    tab.locator(f"{PREVIEW} mjx-container").wait_for()
+    tab.keyboard.press("Escape")
+    assert tab.locator(PREVIEW).count() == 0
+
+
+@built
+def test_a_term_and_a_number_open_by_keyboard_too(tab: Any, address: str) -> None:
+    tab.goto(f"{address}/book/notation.html", wait_until="load")
+    link = tab.locator("article a.internal[href='glossary.html#term-threshold']").first
+    tab.locator("article a.internal").first.focus()
+    while not link.evaluate("link => link === document.activeElement"):
+        tab.keyboard.press("Tab")
+    tab.locator(PREVIEW).wait_for()
+    assert "lower bound" in tab.locator(PREVIEW).inner_text()
+    assert link.get_attribute("aria-describedby") == "preview"
+
+
+@built
+@pytest.mark.parametrize("page", ["book/index", "book/status", "notebooks/01-product-unit"])
+def test_a_dark_page_can_be_read(page: str, browser: Any, address: str) -> None:
+    """The contrast of all words with what is under them, as the style sheets say, outside pictures and plots."""
+    context = browser.new_context(color_scheme="dark", viewport={"width": 1400, "height": 1000})
+    tab = context.new_page()
+    tab.goto(f"{address}/{page}.html", wait_until="load")
+    assert tab.evaluate("document.documentElement.dataset.theme") == "dark"
+    assert tab.evaluate(PALE) == []
+    context.close()
+
+
+PALE = """() => {
+    const light = colour => {
+        const parts = colour.match(/[\\d.]+/g).map(Number);
+        const grey = v => v <= 0.04 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+        const linear = parts.slice(0, 3).map(v => grey(v / 255));
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2];
+    };
+    const ground = element => {
+        for (; element; element = element.parentElement) {
+            const colour = getComputedStyle(element).backgroundColor, alpha = colour.match(/[\\d.]+/g)[3] ?? "1";
+            if (Number(alpha) > 0.5) return colour;
+        }
+        return "rgb(255, 255, 255)";
+    };
+    const words = [...document.querySelectorAll("article :is(p, li, td, th, code, pre span, figcaption, h1, h2)")];
+    return words.filter(word => word.textContent.trim() && word.offsetParent && !word.closest(".parts")).map(word => {
+        const [a, b] = [light(getComputedStyle(word).color), light(ground(word))].sort((x, y) => y - x);
+        return [word.textContent.slice(0, 40), (a + 0.05) / (b + 0.05)];
+    }).filter(([, contrast]) => contrast < 3);
+}"""
+
+
+@built
+@pytest.mark.parametrize("page", PAGES)
+def test_every_picture_has_an_alternative_text(page: str) -> None:
+    text = (HTML / f"{page}.html").read_text(encoding="utf8").partition("<article")[2].partition("</article>")[0]
+    pictures = re.findall(r"<img\b[^>]*>", text)
+    assert [picture[:200] for picture in pictures if not re.search(r'\balt="(?!_images|\.\./)[^"]{8,}"', picture)] == []
+
+
+@built
+def test_the_status_page_tells_times_and_places() -> None:
+    words = " ".join(_Article((HTML / "book" / "status.html").read_text(encoding="utf8")).words)
+    for page in NOTEBOOKS:
+        assert page.startswith(RUNS) or page in words
+    for name in ("Commit", "Packages", "Processor", "torch"):
+        assert name in words
+
+
+@built
+@pytest.mark.parametrize("page", [page for page in PAGES if re.match(r"notebooks/\d\d", page)])
+def test_a_teaching_notebook_tells_how_long_it_ran(page: str) -> None:
+    text = " ".join(_Article((HTML / f"{page}.html").read_text(encoding="utf8")).words)
+    took = re.search(r"It took ([\d,]+) s when this page was made", text)
+    assert took, "the head tells no time"
+
+
 @built
 def test_the_browser_test_notices_what_it_is_there_for(browser: Any, address: str) -> None:
     context = browser.new_context()
