@@ -22,7 +22,7 @@ from huggingface_hub import ModelCard, PyTorchModelHubMixin  # noqa: E402  asked
 __all__ = ["SharedNetwork", "model_card"]
 
 
-class SharedNetwork(nn.Module, PyTorchModelHubMixin):  # type: ignore[misc]
+class SharedNetwork(nn.Module, PyTorchModelHubMixin):
     """A network by name that can be published and read back.
 
     ::
