@@ -6,7 +6,15 @@ from pure.extras import require_extra
 
 require_extra("report", "making tables and figures of records", "matplotlib", "pandas", "scipy", "seaborn", "yaml")
 
-from pure.report.figures import confusion_figure, curves, misclassified_figure, thresholds_figure, units_figure
+from pure.report.figures import (
+    confusion_figure,
+    cost_figure,
+    curves,
+    misclassified_figure,
+    noise_figure,
+    thresholds_figure,
+    units_figure,
+)
 from pure.report.networks import architecture_table, blocks_table, costs_table, parameters_table
 from pure.report.statistics import Difference, Sample, difference
 from pure.report.tables import (
@@ -32,6 +40,7 @@ __all__ = [
     "as_published",
     "blocks_table",
     "confusion_figure",
+    "cost_figure",
     "costs_table",
     "curves",
     "difference",
@@ -39,6 +48,7 @@ __all__ = [
     "hardware",
     "markdown",
     "misclassified_figure",
+    "noise_figure",
     "noise_table",
     "parameters_table",
     "places_table",

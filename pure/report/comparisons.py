@@ -22,6 +22,7 @@ __all__ = [
     "comparison_table",
     "factorial_table",
     "partners",
+    "sentence",
 ]
 
 _LARGEST = 3.4e38  # of float32: what a loss that is not finite counts as
@@ -286,3 +287,21 @@ def factorial_table(cells: Mapping[tuple[str, str], Sequence[RunRecord]]) -> pd.
         row = _row(Comparison("", found, found.n, detectable=found.detectable))
         rows.append({"Effect": text, **row})
     return text_table(rows)
+
+
+def sentence(found: Comparison) -> str:
+    """An accuracy compared, in plain words: what was found, how surely, and what could have been."""
+    if found.effect is None:
+        return f"{found.title}: {found.n} pair{'' if found.n == 1 else 's'} of runs, too few to say anything."
+    words = {
+        1: "the first is more accurate",
+        -1: "the first is less accurate",
+        0: "which of the two is more accurate is not decided",
+    }[found.side("more", 0.0)]
+    power = (
+        ""
+        if math.isnan(found.detectable)
+        else f" A true difference of {found.detectable:.2f} points would be found in four of five such experiments."
+    )
+    lost = f" Diverged: {found.diverged[0]} and {found.diverged[1]} runs." if any(found.diverged) else ""
+    return f"{found.title}: {words}, {found.figure}, from {found.n} seeds.{power}{lost}"

@@ -13,9 +13,12 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.ticker import MaxNLocator
+from scipy import stats
 from torch import Tensor
 
+from pure.data.noise import relative_drop
 from pure.records import RunRecord
+from pure.report.statistics import Sample
 from pure.report.style import COLOURS, ON_BOTH
 from pure.report.tables import finished, grouped, network_title
 
@@ -23,7 +26,15 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["confusion_figure", "curves", "misclassified_figure", "thresholds_figure", "units_figure"]
+__all__ = [
+    "confusion_figure",
+    "cost_figure",
+    "curves",
+    "misclassified_figure",
+    "noise_figure",
+    "thresholds_figure",
+    "units_figure",
+]
 
 _LETTER = 0.075  # inches, the width of a small letter
 _FIXED = "\N{NO-BREAK SPACE}"
@@ -230,3 +241,59 @@ def _show(axes: Axes, image: Tensor) -> None:
     """Draw one image ``(C, H, W)``; one channel in grey, darkest to brightest."""
     pixels = image.movedim(0, -1).numpy()  # (H, W, C)
     axes.imshow(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels, cmap="gray_r", interpolation="nearest")
+
+
+def cost_figure(records: Iterable[RunRecord]) -> Figure:
+    """Test accuracy against parameters, and against the time of the training: a point for each network.
+
+    Points are means over the seeds, bars one sample deviation; the times are medians.
+    """
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained", sharey=True)
+    for runs in grouped(records):
+        ended = finished(runs)
+        tests = [100 * run.test.accuracy for run in ended if run.test is not None]
+        if not tests:
+            continue
+        sample = Sample.of(tests)
+        hours = float(np.median([run.times.train_s for run in ended])) / 3600
+        look: dict[str, Any] = {"color": COLOURS[runs[0].recipe.family], "fmt": "o", "capsize": 2}
+        for axes, place in ((left, runs[0].model.parameters / 1e6), (right, hours)):
+            axes.errorbar([place], [sample.mean], yerr=sample.deviation or 0.0, **look)
+            axes.annotate(
+                network_title(runs[0]), (place, sample.mean), (4, 4), textcoords="offset points", fontsize="x-small"
+            )
+    left.set(xlabel="parameters (millions)", ylabel="test accuracy (%)")
+    right.set(xlabel="training time (hours)")
+    for axes in (left, right):
+        axes.margins(x=0.35, y=0.2)
+    return figure
+
+
+def noise_figure(records: Iterable[RunRecord]) -> Figure:
+    """The relative drop (eq. 6) over the scale of the Poisson noise: mean over the seeds, and its 95 % interval.
+
+    The smaller the scale, the fewer photons, the stronger the noise.
+    """
+    figure, axes = plt.subplots(figsize=(7, 3.4), layout="constrained")
+    for runs in grouped(records):
+        drops: dict[float, list[float]] = {}
+        for run in finished(runs):
+            for noisy in (run.noisy, *run.noise_curve):
+                if run.test is not None and noisy is not None and noisy.noise_scale is not None:
+                    drops.setdefault(noisy.noise_scale, []).append(relative_drop(run.test.accuracy, noisy.accuracy))
+        if not drops:
+            continue
+        scales = sorted(drops)
+        samples = [Sample.of(drops[scale]) for scale in scales]
+        halves = [
+            float(stats.t.ppf(0.975, each.n - 1)) * each.deviation / math.sqrt(each.n) if each.deviation else 0.0
+            for each in samples
+        ]
+        line = "-" if runs[0].model.name.endswith("18") else "--"
+        colour = COLOURS[runs[0].recipe.family]
+        means = [each.mean for each in samples]
+        axes.errorbar(scales, means, yerr=halves, fmt=f"o{line}", color=colour, capsize=2, label=network_title(runs[0]))
+    axes.set(xlabel="scale of the noise (photons a grey level)", ylabel="relative drop (%)", xscale="log")
+    if axes.get_legend_handles_labels()[1]:
+        axes.legend(loc="best")
+    return figure

@@ -32,7 +32,6 @@ from pure.report.tables import (
     hardware,
     network_title,
     recipe_title,
-    runs_table,
     text_table,
 )
 from pure.wording import duration
@@ -290,37 +289,41 @@ def linked_accuracy_table(files: Mapping[Path, RunRecord], recipe: str) -> pd.Da
 
 
 def runs_of(files: Mapping[Path, RunRecord], recipe: str, home: str) -> pd.DataFrame:
-    """Every run of a recipe with its record, its commit, and the name by which it is repeated.
+    """The runs of a recipe: each accuracy is linked to its record, and beside it stand commit and name.
 
     Args:
         files: the records by file, below ``results``.
         recipe: its name; ablations are listed too.
         home: the way from the page to the repository's root.
+
+    Returns:
+        One row for each network and what was changed, its seeds in order.  Formatted text.
     """
     paths = {id(run): path for path, run in files.items() if run.recipe.name == recipe}
     rows = []
     for runs in grouped(run for run in files.values() if id(run) in paths):
-        for number, run in enumerate(runs):
-            path = paths[id(run)]
-            outcome = runs_table([run]).iloc[0]
-            text = outcome.get("Test accuracy (%)") or f"diverged: {outcome['Diverged']}"
-            name = "-".join(path.parts[:-1])
-            page = f"book/runs/{name}"
-            commit = run.environment.commit or ""
-            place = f'<span id="{anchor(runs)}"></span>' if number == 0 else ""
-            rows.append(
-                {
-                    "Network": place + network_title(run),
-                    "Changed": ", ".join(f"{field} = {getattr(run.recipe, field)}" for field in run.overrides),
-                    "Seed": str(run.seed),
-                    "Test accuracy (%)": f"[{text}]({home}/results/{path.as_posix()})",
-                    "Commit": f"[{commit[:10]}]({repository_address()}/commit/{commit[:40]})" if commit else "none",
-                    "Run": f"[{name}]({home}/{page}.ipynb)" if Path(home, f"{page}.ipynb").is_file() else f"`{name}`",
-                    "Started": f"{run.times.started:%Y-%m-%d}",
-                    "Hours": f"{run.times.total_s / 3600:.2f}",
-                }
-            )
+        commits = dict.fromkeys(run.environment.commit for run in runs if run.environment.commit is not None)
+        changed = {field: getattr(runs[0].recipe, field) for field in runs[0].overrides}
+        title = network_title(runs[0]) + "".join(f", {field} = {value}" for field, value in changed.items())
+        rows.append(
+            {
+                "Network": f'<span id="{anchor(runs)}"></span>{title}',
+                "Seed: test accuracy (%)": "; ".join(_linked_run(run, paths[id(run)], home) for run in runs),
+                "Commit": ", ".join(f"[{each[:7]}]({repository_address()}/commit/{each[:40]})" for each in commits),
+                "Name": f"`{'-'.join(paths[id(runs[0])].parts[:-2])}-seed{{k}}`",
+                "Begun": f"{min(run.times.started for run in runs):%Y-%m-%d}",
+                "Hours": f"{sum(run.times.total_s for run in runs) / 3600:.2f}",
+            }
+        )
     return text_table(rows)
+
+
+def _linked_run(run: RunRecord, path: Path, home: str) -> str:
+    """Seed and outcome of a run, which leads to its record; then its executed notebook, if this build has one."""
+    text = f"{100 * run.test.accuracy:.2f}" if run.test is not None else "diverged"
+    page = f"book/runs/{'-'.join(path.parts[:-1])}.ipynb"
+    notebook = f" ([notebook]({home}/{page}))" if Path(home, page).is_file() else ""
+    return f"{run.seed}: [{text}]({home}/results/{path.as_posix()}){notebook}"
 
 
 def conditions(root: Path, records: Sequence[RunRecord], recipe: str) -> str:

@@ -12,11 +12,15 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import matplotlib.pyplot as plt
+
+from pure.recipes import get_recipe
 from pure.records import RunRecord, find_records
-from pure.report import paper, verdicts
-from pure.report.comparisons import ablation_table, comparison_table, factorial_table
+from pure.report import paper, plans, verdicts
+from pure.report.comparisons import ablation_table, compare, comparison_table, factorial_table, sentence
+from pure.report.networks import display_name
 from pure.report.statistics import Sample, difference
 from pure.report.tables import (
     accuracy_table,
@@ -29,6 +33,10 @@ from pure.report.tables import (
     protocols_table,
     times_table,
 )
+from pure.wording import duration
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["PIECES", "Page", "Results", "Shown", "renew", "verify"]
 
@@ -99,7 +107,8 @@ def factorial_cells(results: Results, recipe: str, ours: str, theirs: str) -> di
     ResNets count with PURe's shortcuts.
     """
     own = {family: paper.family_values(recipe, family) for family in ("pure", "resnet")}
-    cells: dict[tuple[str, str], list[RunRecord]] = {}
+    names = ("pure", "resnet")
+    cells: dict[tuple[str, str], list[RunRecord]] = {(a, b): [] for a in names for b in names}
     for run in results.of(recipe, published=False):
         network = {ours: "pure", theirs: "resnet"}.get(run.model.name)
         options = {"pure": {}, "resnet": {"shortcut": "B"}}.get(network or "")
@@ -107,8 +116,49 @@ def factorial_cells(results: Results, recipe: str, ours: str, theirs: str) -> di
             continue
         for family, values in own.items():
             if (run.recipe.lr, run.recipe.weight_decay) == values:
-                cells.setdefault((network, family), []).append(run)
+                cells[network, family].append(run)
     return cells
+
+
+REDUCED: Mapping[str, tuple[str, tuple[str, dict[str, str]], tuple[str, dict[str, str]]]] = {
+    "cifar10-tenth": ("CIFAR-10 at a tenth of the schedule", ("pure20", {}), ("resnet20", {"shortcut": "B"})),
+    "gz2": ("Real galaxies at 64 pixels", ("pure18", {}), ("resnet18", {})),
+    "imagenette64": ("Imagenette at 64 pixels", ("pure18", {}), ("resnet18", {})),
+}
+"""What is trained at reduced scale on real images: in words, and the pair of networks."""
+
+
+def _findings(results: Results) -> str:
+    """What the runs at reduced scale showed, a sentence for each; what has not been run, with what it would take."""
+    lines = []
+    for recipe, (title, (ours, options), (theirs, others)) in REDUCED.items():
+        runs = results.arm(recipe, ours, **options), results.arm(recipe, theirs, **others)
+        if all(runs):
+            lines.append(f"- **{title}.** {sentence(compare(*runs))}")
+        else:
+            seconds = sum(
+                plans.seconds_by_arithmetic(get_recipe(recipe, name), name, chosen, "cpu")
+                for name, chosen in ((ours, options), (theirs, others))
+            )
+            lines.append(
+                f"- **{title}.** Not measured yet: a seed of both networks takes some {duration(seconds)} on one core; "
+                "`python workflow/reproduce.py campaign --device cpu` trains them."
+            )
+    return "\n".join(lines)
+
+
+def _interaction(results: Results, recipe: str, ours: str, theirs: str) -> str:
+    """How many seeds of each cell of network and recipe there are, and the effects where there are enough."""
+    cells = factorial_cells(results, recipe, ours, theirs)
+    names = {"pure": display_name(ours), "resnet": display_name(theirs)}
+    counts = [
+        f"{names[network]} under {'its own' if network == values else 'the other'} recipe {len(cells[network, values])}"
+        for network in names
+        for values in names
+    ]
+    table = factorial_table(cells)
+    text = f"Seeds so far: {', '.join(counts)}."
+    return f"{text}\n\n{markdown(table)}" if len(table) else f"{text} Two of each are needed."
 
 
 PIECES: Mapping[str, Callable[..., str]] = {
@@ -123,9 +173,8 @@ PIECES: Mapping[str, Callable[..., str]] = {
     "protocols": lambda results, recipe: markdown(protocols_table(results.of(recipe))),
     "times": lambda results, recipe: markdown(times_table(results.of(recipe))),
     "ablations": _ablations,
-    "factorial": lambda results, recipe, ours, theirs: markdown(
-        factorial_table(factorial_cells(results, recipe, ours, theirs))
-    ),
+    "factorial": _interaction,
+    "findings": _findings,
     "runs": lambda results, recipe: markdown(paper.runs_of(results.files, recipe, results.home)),
     "paper": lambda results, table, part: markdown(paper.paper_table(results.root, results.files, table, part)),
     "conditions": lambda results, recipe: paper.conditions(results.root, results.of(recipe), recipe),
@@ -160,6 +209,15 @@ class Page(Results):
             KeyError: there is no such piece.
         """
         return Shown(PIECES[piece](self, **arguments), {"piece": piece, "arguments": arguments, "home": self.home})
+
+    def draw(self, recipe: str, figure: Callable[[list[RunRecord]], Figure]) -> Shown | None:
+        """A figure of a recipe's runs, ablations left out; without runs, a line that says so."""
+        runs = self.of(recipe)
+        if not runs:
+            return Shown("*No run yet.*", {})
+        figure(runs)
+        plt.show()
+        return None
 
 
 # The README

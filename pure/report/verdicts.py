@@ -193,13 +193,19 @@ def verdict_table(root: Path | str | Evidence) -> pd.DataFrame:
         root: the folder ``results``, or what was read there.
 
     Returns:
-        Columns claim, verdict, at reduced scale.  Formatted text.
+        Columns number, claim, verdict, at reduced scale.  Formatted text.
     """
     evidence = root if isinstance(root, Evidence) else Evidence(root)
     rows = []
-    for claim in evidence.claims:
+    for number, claim in enumerate(evidence.claims, 1):
         reduced = _told(evidence, claim, "reduced") if claim.reduced else "nothing to measure"
-        rows.append({"Claim": claim.claim, "Verdict": _told(evidence, claim, "paper"), "At reduced scale": reduced})
+        rows.append(
+            {
+                "Claim": f"{number}. {claim.claim}",
+                "Verdict": _told(evidence, claim, "paper"),
+                "At reduced scale": reduced,
+            }
+        )
     return text_table(rows)
 
 
@@ -212,13 +218,13 @@ def _told(evidence: Evidence, claim: Claim, scale: Literal["paper", "reduced"]) 
 
 
 def evidence_table(root: Path | str | Evidence) -> pd.DataFrame:
-    """Every pair of every claim at either scale: what speaks for the claim, what against, and what decides nothing.
+    """The measured pairs of every claim at either scale: what speaks for it, what against, and what decides nothing.
 
     Args:
         root: the folder ``results``, or what was read there.
 
     Returns:
-        A row for each claim and scale.  Formatted text.
+        A row for each claim and scale that has runs.  Formatted text.
     """
     evidence = root if isinstance(root, Evidence) else Evidence(root)
     rows = []
@@ -226,9 +232,9 @@ def evidence_table(root: Path | str | Evidence) -> pd.DataFrame:
         scales: list[tuple[Literal["paper", "reduced"], str]] = [("paper", "the paper's"), ("reduced", "reduced")]
         for scale, text in scales:
             found = evidence.found(claim, scale)
-            if not found:
-                continue
             measured = [each for each in found if each is not None]
+            if not measured:
+                continue
             sides: dict[int, list[str]] = {1: [], -1: [], 0: []}
             for each in measured:
                 sides[each.side(claim.expected, claim.nothing)].append(f"{each.title}: {each}")

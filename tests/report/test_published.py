@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import re
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from test_records import evaluation, make_record
 
-from pure.records import RECORD_NAME, RunRecord
+from pure.recipes import get_recipe
+from pure.records import RECORD_NAME, RunRecord, read_record
 from pure.report.__main__ import main
 from pure.report.paper import anchor, paper_table
 from pure.report.published import PIECES, Page, Results, verify
@@ -117,9 +121,60 @@ def test_noise_and_times_stand_beside_the_papers() -> None:
 
 def test_every_run_is_listed_with_its_record_and_its_commit(repository: Path) -> None:
     text = PIECES["runs"](Results(repository / "results", "../.."), recipe="digits")
-    assert "[99.00](../../results/digits/pure20/seed1/record.json)" in text
+    assert "0: [98.00](../../results/digits/pure20/seed0/record.json); 1: [99.00](../../results/digits/pure20/" in text
     assert f"/commit/{'c' * 40})" in text
-    assert "`digits-pure20-seed1`" in text
+    assert "`digits-pure20-seed{k}`" in text
     linked = PIECES["accuracy"](Results(repository / "results"), recipe="digits")
     assert 'href="#runs-digits-pure20"' in linked
     assert 'id="runs-digits-pure20"' in text
+
+
+def test_without_runs_a_figure_is_a_line(repository: Path) -> None:
+    shown = Page(str(repository)).draw("gz2", lambda runs: pytest.fail("there are none"))
+    assert shown is not None
+    assert shown.text == "*No run yet.*"
+
+
+def test_findings_are_computed_words(repository: Path) -> None:
+    results = Results(repository / "results")
+    assert PIECES["findings"](results).count("Not measured yet: a seed of both networks takes some ") == 3
+    for seed, (ours, theirs) in enumerate([(0.84, 0.86), (0.83, 0.86), (0.84, 0.865)]):
+        for record in (
+            make_record("pure20", seed, ours, recipe="cifar10-tenth"),
+            make_record("resnet20", seed, theirs, recipe="cifar10-tenth", options={"shortcut": "B"}),
+        ):
+            folder = repository / "results" / "cifar10-tenth" / record.model.name / f"seed{seed}"
+            record.write(folder / RECORD_NAME)
+    found = PIECES["findings"](Results(repository / "results"))
+    # 2, 3, 2.5 points: deviation 0.5, standard error 0.289, t = 4.303
+    assert "the first is less accurate, -2.50 points (-3.74 to -1.26), from 3 seeds" in found
+    counted = PIECES["factorial"](
+        Results(repository / "results"), recipe="cifar10-tenth", ours="pure20", theirs="resnet20"
+    )
+    assert "PURe20 under its own recipe 3, PURe20 under the other recipe 0" in counted
+
+
+def test_thousand_records_make_every_page(repository: Path) -> None:
+    """Every piece of every page, from records as long as real ones; how long it takes is printed by ``-s``."""
+    source = read_record(ROOT / "results" / "cifar10-tenth" / "pure20" / "seed0" / RECORD_NAME)
+    for recipe, network, seed in itertools.product(
+        ("galaxy10", "imagenet", "cifar10", "cifar10-tenth", "gz2"),
+        ("pure18", "pure34", "resnet18", "resnet34"),
+        range(50),
+    ):
+        changed = {"recipe": get_recipe(recipe, network), "seed": seed}
+        record = source.model_copy(update={**changed, "model": source.model.model_copy(update={"name": network})})
+        record.write(repository / "results" / recipe / network / f"seed{seed}" / RECORD_NAME)
+    pages = [path.read_text() for path in (ROOT / "book" / "results").glob("*.py")]
+    shown = {call for page in pages for call in re.findall(r"page\.show\(([^)]*)\)", page)}
+    assert len(shown) > 30
+    began = time.perf_counter()
+    results = Results(repository / "results", "../..")
+    for call in shown:
+        piece, *arguments = [part.strip() for part in call.split(",") if part.strip()]
+        given = dict(argument.split("=") for argument in arguments)
+        assert PIECES[piece.strip('"')](results, **{name: value.strip('"') for name, value in given.items()})
+    took = time.perf_counter() - began
+    print(f"{len(results.files)} records, {len(shown)} pieces: {took:.1f} s")
+    assert len(results.files) > 1000
+    assert took < 120  # 10 s on an idle core; machines are busy

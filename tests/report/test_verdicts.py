@@ -101,7 +101,7 @@ def test_runs_at_reduced_scale_or_with_anything_changed_decide_nothing_about_the
     assert list(table["Verdict"]) == ["not measured", "not measured"]
     assert table.loc[0, "At reduced scale"].startswith("**supported**: +8.00 points (")
     rows = evidence_table(root)
-    assert rows.loc[1, "For"].startswith("PURe20 against ResNet20 (shortcut=B): +8.00 points")
+    assert rows.loc[0, "For"].startswith("PURe20 against ResNet20 (shortcut=B): +8.00 points")
 
 
 def test_one_divergence_shows_that_there_are_some(root: Path) -> None:
