@@ -58,8 +58,8 @@ pdf: book ## print the whole book into _build/pdf/book.pdf; needs Chromium
 	$(BIN)/python book/tools/print_book.py
 
 links: book ## ask every address that the book names whether it still answers; once a week is enough
-	@echo "==> Checking links (minutes; the report is _build/html/output.txt)"
-	$(BIN)/jupyter-book build . --builder linkcheck
+	@echo "==> Checking links (minutes; the report is _build/links/_build/html/output.txt)"
+	$(BIN)/jupyter-book build . --builder linkcheck --path-output _build/links
 
 release: book ## pack the pages of a tagged commit into _build/release, with their checksum
 	$(BIN)/python book/tools/release.py

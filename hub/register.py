@@ -79,8 +79,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"hub/register.py: {error}; nothing of it needs root: see what was printed above", file=sys.stderr)
         return 1
     print(
-        f"==> Done.  Restart your server (File, Hub Control Panel, Stop My Server), open a notebook, and choose the "
-        f"kernel '{TITLE}' at its upper right"
+        f"==> Done.  Close the notebooks that are open in the text editor, restart your server (File, Hub Control "
+        f"Panel, Stop My Server), open one again, and choose the kernel '{TITLE}' at its upper right"
     )
     return 0
 

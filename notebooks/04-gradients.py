@@ -486,7 +486,7 @@ for name, values in stages.items():
 # shortcut, by a thousand or so with one.
 #
 # **What it does not show.** Training: exponents grow and thresholds move, inputs are not independent, and the batch
-# statistics of heavy-tailed outputs are themselves noisy (the page on initialisation).
+# statistics of heavy-tailed outputs are themselves noisy ([initialisation](06-initialisation.py)).
 #
 # ## PURe20 to PURe486
 #

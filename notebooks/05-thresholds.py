@@ -405,11 +405,13 @@ failed = sum(
     run.divergence is not None for runs in found.values() for run in runs
 )
 Markdown(
-    f"**Read off:** of {len(judged)} choices, {len(apart)} differ from softplus "
-    f"by an interval without zero{': ' if apart else ''}{'; '.join(apart)}. "
+    f"**Read off:** of {len(judged)} choices, {len(apart)} differ from "
+    "softplus by an interval without zero"
+    f"{': ' if apart else ''}{'; '.join(apart)}. "
     f"Of {sum(map(len, found.values()))} runs, {failed} diverged."
     if judged
-    else "**No choice but softplus has two records yet.** The target above makes them."
+    else "**No choice but softplus has two records yet.** The target above "
+    "makes them."
 )
 
 # %% [markdown]

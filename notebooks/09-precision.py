@@ -13,6 +13,8 @@
 #   pure:
 #     depends:
 #     - results/precision/*.json
+#     - results/digits/**/record.json
+#     - results/cifar10-tenth/**/record.json
 # ---
 
 # %% [markdown]
@@ -41,7 +43,8 @@ import torch
 from IPython.display import Markdown, display
 
 from pure import recipes, report
-from pure.report import precision_study, style
+from pure.records import read_records
+from pure.report import precision_study, style, thresholds
 
 style.use()
 here = Path.cwd()  # the repository, or a folder in it
@@ -125,8 +128,8 @@ table = [
 ]
 show(pd.DataFrame(table))
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Largest relative error of exp(z) over z, by precision"}}
-figure, axes = plt.subplots()
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Largest relative error of exp(z) over z, by precision"}, "figure": {"caption": "Rounding $z$ alone: the error of a convolution's result stays (dashed), that of a product grows with its exponent (full).", "name": "fig-rounding"}}
+figure, axes = plt.subplots(figsize=(7, 3.2))
 bins = np.array_split(np.arange(len(z)), 160)
 places = [float(z[each].mean()) for each in bins]
 dashed = {"linewidth": 0.9, "linestyle": (0, (3, 2))}
@@ -175,13 +178,154 @@ plt.show()
 # the factors of the sum, to as many bits as float16 has, and leaves the sum itself in float32. In half precision the
 # factors, logarithms and exponents, are rounded too, which adds to what is shown.
 #
+# ## A whole unit, over the scale of its exponents
+#
+# Now everything that a unit rounds. A window of 144 inputs, normal as after a batch normalisation, goes through the
+# clamp at $\ln 2$ and the logarithm; the exponents are uniform and ever larger. As the hardware does it, factors are
+# rounded to the precision, products are added up in float32, and in half precision the sum $z$ is rounded again. The
+# exponential is taken of what is left, and compared with float64. TF32, which only GPUs have, is emulated by
+# {py:func}`pure.report.precision_study.rounded`.
+
+# %%
+generator = torch.Generator().manual_seed(0)
+inputs = torch.randn(2000, 144, generator=generator).double()
+logs = inputs.clamp(min=np.log(2)).log()
+shape = torch.rand(144, 32, generator=generator).double() - 0.5
+
+
+def exponent(weights, precision):
+    """The sum z in a precision: factors rounded, float32 within."""
+    factors = precision_study.rounded(logs, precision).float()
+    sums = factors @ precision_study.rounded(weights, precision).float()
+    # TF32 rounds the factors alone
+    own = "float32" if precision == "tf32" else precision
+    return precision_study.rounded(sums, own)
+
+
+PRECISIONS = ("float32", "tf32", "float16", "bfloat16")
+scales = np.geomspace(0.02, 8, 14)
+spread, typical = [], {name: [] for name in PRECISIONS}
+for scale in scales:
+    exact = logs @ (scale * shape)
+    spread.append(exact.std().item())
+    for name in PRECISIONS:
+        error = (exponent(scale * shape, name) - exact).expm1().abs()
+        typical[name].append(error.median().item())
+
+# %% [markdown]
+# **Check.** TF32 and float16 round factors alike, to eleven bits, and bfloat16 to three bits fewer: eight times the
+# error. Over the scale all errors grow in proportion, while they are small.
+
+# %% tags=["nbval-check-output"]
+middle = len(scales) // 2
+ratio = typical["bfloat16"][middle] / typical["tf32"][middle]
+growth = typical["tf32"][middle] / typical["tf32"][middle - 4]
+assert 5 < ratio < 20
+assert 0.7 < growth / (spread[middle] / spread[middle - 4]) < 1.4
+print("bfloat16 is 5 to 20 times as far off as TF32:", 5 < ratio < 20)
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Median relative error of a product unit over the deviation of its exponent, four precisions"}, "figure": {"caption": "Median error of a unit's output over the deviation of $z$. All grow with the exponent; bfloat16 reaches 1 %, the dotted line, at a deviation of several, TF32 and float16 run together below it.", "name": "fig-unit-error"}}
+figure, axes = plt.subplots(figsize=(7, 3.2))
+colours = (
+    style.PALETTE[4],
+    style.PALETTE[5],
+    style.PALETTE[3],
+    style.PALETTE[2],
+)
+for (name, errors), colour in zip(typical.items(), colours, strict=True):
+    line = "--" if name == "tf32" else "-"
+    axes.plot(spread, errors, line, color=colour, label=name)
+axes.axhline(0.01, color=style.COLOURS["neutral"], linestyle=":")
+axes.set(
+    xscale="log",
+    yscale="log",
+    xlabel="standard deviation of $z$",
+    ylabel="median relative error of $y$",
+)
+axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+axes.legend(loc="lower right")
+plt.show()
+
+# %% [markdown]
+# **How to read it.** float32 leaves five digits wherever a unit may be. In half precision the relative
+# error of $z$ comes back multiplied by the size of $z$: a trained unit, whose exponents have a deviation of some
+# tenths, loses a thousandth or less, and a steep one in bfloat16 some percent, in every unit of the network again. That
+# is why the scale of the exponents decides which precision is safe.
+#
+# ## What overflows where
+#
+# Rounding is one limit, range the other. Three quantities of a unit can leave it: $e^z$ upwards, $e^z$ downwards, and
+# $1/x$ in the gradient $\partial y/\partial x = y\,w/x$ where the threshold has become small.
+
+# %% mystnb={"figure": {"caption": "Where each precision ends. $e^z$ is infinite above the first and zero below the second; the third is the smallest threshold at which $1/x$ is finite.", "name": "tab-range", "caption_before": true}}
+rows = []
+for name, dtype in BITS.items():
+    limits = torch.finfo(dtype)
+    smallest = limits.smallest_normal * limits.eps  # subnormal
+    rows.append(
+        {
+            "Precision": name,
+            "Infinite, $z >$": f"{np.log(limits.max):.2f}",
+            "Zero, $z <$": f"{np.log(smallest / 2):.2f}",
+            r"$1/\tau$ finite, $\tau >$": f"{1 / limits.max:.1e}",
+        }
+    )
+show(pd.DataFrame(rows))
+
+# %% [markdown]
+# **Check.** Just below and just above the limit of float16:
+
+# %% tags=["nbval-check-output"]
+edge = torch.tensor([11.0, 11.2], dtype=torch.float16).exp()
+print("float16, exp of 11.0 and of 11.2:", edge.tolist())
+
+# %% [markdown]
+# How near do trainings come? Records hold the lowest and the highest exponent of every unit after every epoch:
+
+# %%
+runs = read_records(root / "results/digits", root / "results/cifar10-tenth")
+seen = thresholds.courses(runs)
+highest = seen["high"].max()
+limit = float(np.log(torch.finfo(torch.float16).max))
+beyond = (seen["high"] > limit).sum()
+display(
+    Markdown(
+        f"In {len(seen):,} looks at a unit, in {len(runs)} runs, the highest "
+        f"exponent was {highest:.1f}; it was above {limit:.2f}, where float16 "
+        f"ends, in {beyond:,}."
+    )
+)
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Histogram of the largest exponents of units in records, with the limits of float16"}, "figure": {"caption": "The highest exponent of each unit after each epoch, all records of digits and CIFAR-10; the dashed line is where float16 ends.", "name": "fig-exponents-seen"}}
+figure, axes = plt.subplots(figsize=(7, 2.6))
+axes.hist(
+    seen["high"],
+    bins=np.linspace(0, max(12, highest), 60),
+    color=style.COLOURS["pure"],
+)
+axes.axvline(limit, color=style.COLOURS["resnet"], linestyle="--")
+axes.text(
+    limit - 0.1,
+    0.9,
+    "float16 ends",
+    ha="right",
+    transform=axes.get_xaxis_transform(),
+)
+axes.set(yscale="log", xlabel="highest exponent $z$ of a unit", ylabel="looks")
+plt.show()
+
+# %% [markdown]
+# **How to read it.** Most units stay far below, and a few do not: in float16 these would have ended a training with
+# infinities, in bfloat16 or float32 they do not. That is why this package takes logarithm and exponential in float32
+# whatever the network's precision is.
+#
 # ## Accuracy
 #
 # The same trainings with each pair of precisions, by their accuracy on the test set. *Difference* is that of the means
 # to float32, in points, in brackets Welch's interval at 95 %. A difference is *not resolved* where the interval holds
 # zero; its lower end is then the loss that the runs do not exclude.
 
-# %%
+# %% mystnb={"figure": {"caption": "Test accuracies of trainings in each pair of precisions, and differences to float32.", "name": "tab-precision-accuracy", "caption_before": true}}
 show(precision_study.accuracy_table(results))
 
 # %% tags=["hide-input"]
@@ -219,7 +363,7 @@ for study in studies:
 # A step is forward and backward pass on one batch. The pairs take turns within one process, and only quotients within a
 # round count. A pair is *faster* or *slower* where both quartiles are on one side of one.
 
-# %%
+# %% mystnb={"figure": {"caption": "Time of a training step over that in float32.", "name": "tab-precision-steps", "caption_before": true}}
 show(precision_study.steps_table(results))
 
 # %% [markdown]
@@ -229,7 +373,7 @@ show(precision_study.steps_table(results))
 # the largest of its logits' errors, relative to its largest logit. *Changed* are images that are put into another
 # class, *not finite* those with a logit that is infinite or NaN, which the errors leave out.
 
-# %%
+# %% mystnb={"figure": {"caption": "Errors of the logits against float64, same weights and images.", "name": "tab-precision-logits", "caption_before": true}}
 show(precision_study.logits_table(results))
 
 # %% [markdown]
@@ -244,7 +388,7 @@ show(precision_study.logits_table(results))
 # training diverged, no accuracy is worse, and all logits are finite. A recipe's default is a pair that every machine
 # takes; where there is none, it is float32.
 
-# %%
+# %% mystnb={"figure": {"caption": "What each network says about each pair, and whether the pair is taken.", "name": "tab-precision-decision", "caption_before": true}}
 show(precision_study.decision_table(results))
 
 # %% tags=["nbval-check-output"]
@@ -269,7 +413,7 @@ for recipe in dict.fromkeys(result.recipe for result in results):
 # The weights of several seeds of a small network can be stacked and trained in one call under `torch.vmap`, each seed
 # on its own batches; or seeds are trained in processes side by side. Seeds an hour, over those of one after another:
 
-# %%
+# %% mystnb={"figure": {"caption": "Seeds an hour, stacked and side by side, over one after another.", "name": "tab-precision-seeds", "caption_before": true}}
 show(precision_study.seeds_table(files))
 
 # %% [markdown]
@@ -283,3 +427,64 @@ show(precision_study.seeds_table(files))
 # Longer trainings, larger images, and wider networks, whose products have more factors. Another processor: one with
 # units for half precision gains where one without them pays for the conversions. And the time of a whole training, in
 # which loader and optimiser take a part that the precision does not change.
+#
+# ## Exercises
+#
+# ### Exercise 1
+#
+# How many bits $p$ must $z$ have, at least, if no product with $|z| \le 16$ may be off by more than 1 %? Which of the
+# precisions above has them?
+
+# %% tags=["hide-cell"]
+# exp(d) - 1 <= 0.01 with d = 2 ** -p * 16, so 2 ** p >= 16 / log(1.01).
+bits = int(np.ceil(np.log2(16 / np.log(1.01))))
+enough = [
+    name
+    for name, dtype in BITS.items()
+    if 1 - np.log2(torch.finfo(dtype).eps) >= bits
+]
+print(f"{bits} bits: {', '.join(enough)}")
+assert float(worst(torch.float16, 16)) <= 1
+assert float(worst(torch.bfloat16, 16)) > 1
+
+# %% [markdown]
+# ### Exercise 2
+#
+# A sum of $n$ rounded products has an error that grows with $\sqrt n$ if the errors are independent, and with $n$ if
+# they conspire. Measure which, for exponents in bfloat16.
+
+# %% tags=["hide-cell"]
+numbers, errors = [16, 64, 256, 1024, 4096], []
+for n in numbers:
+    factors = torch.randn(500, n, generator=generator).double()
+    weights = torch.randn(n, 50, generator=generator).double()
+    off = [
+        precision_study.rounded(each, "bfloat16")
+        for each in (factors, weights)
+    ]
+    errors.append((off[0] @ off[1] - factors @ weights).std().item())
+slope = np.polyfit(np.log(numbers), np.log(errors), 1)[0]
+print(f"the error grows with n to the power {slope:.2f}")
+assert abs(slope - 0.5) < 0.1
+
+# %% [markdown]
+# ### Exercise 3
+#
+# A product can be computed factor by factor in bfloat16, rounding after each, or by logarithms with the sum in float32.
+# Compare both for 144 factors near one. Which is better, and why is that another reason for the logarithm?
+
+# %% tags=["hide-cell"]
+factors = (0.2 * torch.randn(2000, 144, generator=generator)).exp().double()
+exact = factors.prod(1)
+product = torch.ones(2000, dtype=torch.bfloat16)
+for factor in factors.to(torch.bfloat16).T:
+    product = product * factor
+summed = precision_study.rounded(factors.log(), "bfloat16").sum(1).exp()
+for name, found in (
+    ("factor by factor", product.double()),
+    ("logarithms", summed),
+):
+    error = (found / exact - 1).abs().median()
+    print(f"{name}: {100 * error:.1f} %")
+# Each multiplication rounds the product once more. A sum in float32 rounds the
+# logarithms once, before it begins, and small logarithms have small errors.

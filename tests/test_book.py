@@ -299,6 +299,48 @@ def test_the_contents_list_the_runs_that_are_made() -> None:
     assert sorted(page for page in PAGES if page.startswith(RUNS)) == sorted(expected)
 
 
+# What makes pages easier to read
+
+
+@pytest.fixture(scope="module")
+def pure_reading(pure_book: ModuleType) -> ModuleType:
+    import pure_reading
+
+    return pure_reading
+
+
+PREVIEWS = """<section id="a"><h2>Title<a class="headerlink">#</a></h2><p>First.</p><p>Second.</p></section>
+<dl><dt id="term-b">word<a class="headerlink">#</a></dt><dd><p>Its meaning.</p><p>More.</p></dd></dl>
+<div class="citation" id="c"><span class="label">[X]</span><p>Author. Title.</p></div>
+<div class="math" id="d">\\[x\\]</div>
+<table id="e"><tbody>{rows}</tbody></table>
+<figure id="f"><div class="touchable"><img class="still"><div class="parts">live</div></div></figure>
+<span id="g">neither</span>"""
+
+
+def test_previews_show_what_a_reference_leads_to(pure_reading: ModuleType) -> None:
+    rows = "".join(f"<tr><td>{n}</td></tr>" for n in range(20))
+    page = pure_reading.BeautifulSoup(PREVIEWS.format(rows=rows), "html.parser")
+    shown = {tag["id"]: pure_reading.preview(tag) for tag in page.find_all(id=True)}
+    assert shown["a"] == "<p><strong>Title</strong></p><p>First.</p>"
+    assert shown["term-b"] == "<p><strong>word</strong></p><p>Its meaning.</p>"
+    assert shown["c"] == "<p>Author. Title.</p>"
+    assert "x" in shown["d"]
+    assert shown["e"].count("<tr>") == 8
+    assert "still" in shown["f"]
+    assert "live" not in shown["f"]
+    assert shown["g"] is None
+    assert len(page.select("tbody tr")) == 20  # the page itself is left as it is
+
+
+@built
+def test_tables_made_by_code_are_numbered_and_named() -> None:
+    text = (HTML / "book" / "status.html").read_text(encoding="utf8")
+    assert re.search(
+        r'<table[^>]*id="tab-runs-committed"[^>]*>\s*<caption><span class="caption-number">Table \d+', text
+    )
+
+
 # The built pages, as files
 
 

@@ -446,6 +446,10 @@ def test_an_environment_made_by_hand_in_a_terminal_of_the_hub(
         kernel = json.loads((home / ".local/share/jupyter/kernels/pure/kernel.json").read_text())
         assert kernel["display_name"] == "Python 3 (pure)"
 
+        # As the command says: what is open in the text editor would be open there again.
+        reader.page.locator(".lm-DockPanel-tabBar .lm-TabBar-tab", has_text=NOTEBOOK.name).click()
+        reader.page.locator(".lm-DockPanel-tabBar .lm-mod-current .lm-TabBar-tabCloseIcon").click()
+        time.sleep(2)
         reader.page.goto(f"{address}/hub/home")
         reader.page.click("#stop")
         reader.page.wait_for_selector("#stop", state="hidden")

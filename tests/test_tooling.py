@@ -250,7 +250,7 @@ def test_an_environment_is_registered_with_the_jupyterlab_around_it(
     assert called[-2][:5] == [sys.executable, "-m", "ipykernel", "install", "--user"]
     assert called[-2][-4:] == ["--name", "pure", "--display-name", "Python 3 (pure)"]
     assert called[-1] == [sys.executable, "-m", "jupytext_config", "set-default-viewer", "python"]
-    assert "Restart your server" in capsys.readouterr().out
+    assert "restart your server" in capsys.readouterr().out
 
     monkeypatch.setattr(register, "parents", lambda: iter([["bash"]]))
     called.clear()

@@ -605,6 +605,23 @@ def test_a_folder_of_records_that_cannot_be_written_to_is_told_before_anything_s
     assert "is the folder there, and may it be written to?" in error
 
 
+def test_after_each_run_it_is_told_how_many_are_left_and_how_long_they_take(
+    workflow: SimpleNamespace, tmp_path: Path
+) -> None:
+    runs = workflow.experiments.read(experiments_file(tmp_path, {"mine": [GROUP]}))["mine"]
+    seconds = dict(zip((run.id for run in runs), (50.0, 10.0, 20.0, 60.0), strict=True))
+    estimates = {name: workflow.estimate.plans.Estimate(each, 0, "measured") for name, each in seconds.items()}
+    batch = workflow.reproduce.Batch("mine", runs, None, estimates, tmp_path, tmp_path, runs)
+    told = {runs[0].id: "done"}
+    for state, jobs, text in [
+        ("training", 1, ""),
+        ("done", 1, "; 3 left, 90 s by the plan"),
+        ("failed", 2, "; 3 left, 60 s by the plan"),  # as long as the longest
+    ]:
+        assert workflow.reproduce._left(batch, told, {"state": state}, jobs) == text
+    assert workflow.reproduce._left(batch, dict.fromkeys(seconds, "done"), {"state": "done"}, 2) == "; 0 left"
+
+
 # A batch, disturbed
 
 

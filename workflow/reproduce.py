@@ -114,17 +114,22 @@ def print_plan(batch: Batch, jobs: int) -> None:
         told = f"{duration(planned.seconds):>9}  {size(planned.memory):>8}  {planned.source}"
         print(f"[{number}/{len(batch.runs)}] {run.id:<55} {told if run.id in waiting else 'up to date'}")
     seconds = sum(batch.estimates[run.id].seconds for run in batch.pending)
-    longest = max((batch.estimates[run.id].seconds for run in batch.pending), default=0.0)
     memory = max((batch.estimates[run.id].memory for run in batch.pending), default=0)
     device = batch.settings.device.upper()
     print(f"{batch.target}: {len(batch.runs)} runs, {len(batch.runs) - len(batch.pending)} of them up to date")
     print(
-        f"{duration(seconds)} of {device} time, {duration(max(longest, seconds / jobs))} with {jobs} at a time; "
-        f"up to {size(memory)} each; cost {seconds / 3600 * batch.settings.price:,.2f} at "
+        f"{duration(seconds)} of {device} time, {duration(wall_clock(batch, batch.pending, jobs))} with {jobs} at a "
+        f"time; up to {size(memory)} each; cost {seconds / 3600 * batch.settings.price:,.2f} at "
         f"{batch.settings.price:g} an hour"
     )
     if batch.target in ("speed", "all"):
         print("and the speed of this machine: ten minutes, in which nothing else should run")
+
+
+def wall_clock(batch: Batch, runs: Sequence[Run], jobs: int) -> float:
+    """Seconds until the last of these runs ends, by their estimates, with so many at a time."""
+    seconds = [batch.estimates[run.id].seconds for run in runs]
+    return max(max(seconds, default=0.0), sum(seconds) / jobs)
 
 
 def size(number: int) -> str:
@@ -149,7 +154,7 @@ def perform(batch: Batch, jobs: int, options: Sequence[str], keep: bool) -> int:
             random.shuffle(order)  # so that the two seldom want the same run
         engine = _start(batch, jobs, options, keep, order)
         with _stopping(engine) as stopped:
-            _follow(batch, engine)
+            _follow(batch, engine, jobs)
     if (
         engine.returncode
         and not stopped
@@ -224,7 +229,7 @@ def _stopping(engine: subprocess.Popen[bytes]) -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _follow(batch: Batch, engine: subprocess.Popen[bytes]) -> None:
+def _follow(batch: Batch, engine: subprocess.Popen[bytes], jobs: int) -> None:
     """Say what begins and ends until Snakemake has ended."""
     told: dict[str, str] = {}
     while True:
@@ -235,17 +240,17 @@ def _follow(batch: Batch, engine: subprocess.Popen[bytes]) -> None:
                 told[run.id] = report["state"]
                 took = "" if report["state"] in MEANWHILE else f" {duration(report['seconds'])},"
                 text = f"[{number}/{len(batch.pending)}] {run.title}:{took} {report['state']} {report['text']}".rstrip()
-                print(text + _left(batch, told, report), flush=True)
+                print(text + _left(batch, told, report, jobs), flush=True)
         if ended:
             return
         time.sleep(0.5)
 
 
-def _left(batch: Batch, told: dict[str, str], report: dict[str, Any]) -> str:
+def _left(batch: Batch, told: dict[str, str], report: dict[str, Any], jobs: int) -> str:
     if report["state"] in MEANWHILE:
         return ""
-    number = sum(told.get(run.id, "waiting") in MEANWHILE for run in batch.pending)
-    return f"; {number} left"
+    runs = [run for run in batch.pending if told.get(run.id, "waiting") in MEANWHILE]
+    return f"; {len(runs)} left" + (f", {duration(wall_clock(batch, runs, jobs))} by the plan" if runs else "")
 
 
 # The summary

@@ -31,6 +31,8 @@ h1, h2, h3, figcaption, caption { break-after: avoid; }
 figure, img, tr, .admonition, mjx-container { break-inside: avoid; }
 img { max-width: 100% !important; height: auto !important; }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; }
+pre, .cell_input { break-inside: avoid; }
+details > summary { display: none !important; }
 table { font-size: 0.8em; width: 100%; }
 .pst-scrollable-table-container, .bd-content mjx-container { overflow: visible; }
 table :is(td, th, code, span) { overflow-wrap: anywhere; white-space: normal !important; min-width: 0 !important; }

@@ -1,7 +1,7 @@
-"""Product units in residual networks that exist: :func:`convert`, the paper's module as a drop-in replacement.
+"""Product units in residual networks that exist: :func:`pure.convert`, the paper's module as a drop-in replacement.
 
-A residual block is known by its class; :data:`ANATOMIES` says which of its layers convolve and where its activations
-stand.  Names and weights of what stays are kept.
+A residual block is known by its class; :data:`pure.models.conversion.ANATOMIES` says which of its layers convolve and
+where its activations stand.  Names and weights of what stays are kept.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ ANATOMIES: dict[str, Anatomy] = {
     "pure.models.preact.PreActBasicBlock": Anatomy(("conv1", "conv2"), ("act2",), "act1"),
     "pure.models.preact.PreActBottleneck": Anatomy(("conv1", "conv2", "conv3"), ("act2", "act3"), "act1"),
 }
-"""The residual blocks that :func:`convert` knows, by module and class."""
+"""The residual blocks that :func:`pure.convert` knows, by module and class."""
 
 _ACTIVATIONS = (
     *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.CELU, nn.SELU, nn.GELU),
@@ -140,8 +140,8 @@ def convert(
     convolutions were frozen.
 
     Args:
-        network: a network of the blocks in :data:`ANATOMIES`, those of torchvision's and timm's ResNets, ResNeXts,
-            RegNets and pre-activation ResNets; is not changed.
+        network: one of the blocks in :data:`pure.models.conversion.ANATOMIES`, those of torchvision's and timm's
+            ResNets, ResNeXts, RegNets and pre-activation ResNets; is not changed.
         variant: ``"v1"``, no ReLU anywhere, or ``"v3"``, a ReLU after the sum and in the stem.
         stages: which stages, counted from 1 or, negative, from the end; None for all.  What is not chosen, and then the
             stem too, stays as it is.

@@ -43,6 +43,8 @@ __all__ = [
     "paper_numbers",
     "parameters",
     "parameters_table",
+    "receptive_fields",
+    "receptive_table",
     "shortcut_of",
     "stages",
     "walk",
@@ -149,6 +151,49 @@ def stages(network: nn.Module) -> dict[str, nn.Sequential]:
     """The stages of a residual network by the paper's letters, A, B, ...; ``layer1``, ``layer2``, ... in the code."""
     found = [module for name, module in network.named_children() if re.fullmatch(r"layer\d+", name)]
     return {chr(ord("A") + i): stage for i, stage in enumerate(found) if isinstance(stage, nn.Sequential)}
+
+
+def receptive_fields(network: nn.Module, channels: int = 3, pixels: int = 32) -> list[tuple[Layer, int, int]]:
+    """What each layer of :func:`walk` sees of the image, padding included.
+
+    A window of ``k`` with dilation ``d`` on a map whose neighbours are ``step`` pixels of the image apart adds
+    ``(k - 1) d step`` to the side of the field; its stride multiplies the step.  Where paths meet, the larger counts.
+
+    Returns:
+        For each layer, in order: the layer, the side of its receptive field and the distance of two neighbouring
+        outputs, both in pixels of the image.
+    """
+    layers = walk(network, channels, pixels)
+    found: list[tuple[Layer, int, int]] = []
+    for layer in layers:
+        side, step = max((found[source][1:] if source >= 0 else (1, 1) for source in layer.sources), default=(1, 1))
+        if layer.kind == "avgpool":  # over the whole map
+            side += (layers[layer.sources[0]].shape[-1] - 1) * step
+        elif layer.kind in ("conv", "unit", "maxpool"):
+            kernel, dilation, stride = (_first(getattr(layer.module, n)) for n in ("kernel_size", "dilation", "stride"))
+            side, step = side + (kernel - 1) * dilation * step, step * stride
+        found.append((layer, side, step))
+    return found
+
+
+def _first(size: int | tuple[int, ...]) -> int:
+    return size if isinstance(size, int) else size[0]
+
+
+def receptive_table(network: nn.Module, channels: int = 3, pixels: int = 32) -> pd.DataFrame:
+    """Stem, stages and pool of a network: size of the map, step and receptive field, all in pixels; formatted text."""
+    rows: dict[str, dict[str, str]] = {}
+    for layer, side, step in receptive_fields(network, channels, pixels):
+        part = layer.name.split(".")[0]
+        if layer.kind in ("linear", "flatten") or part == "":
+            continue
+        rows["stem" if not part.startswith(("layer", "avgpool")) else part] = {  # the last layer of each part stays
+            "Map": " x ".join(map(str, layer.shape[1:])),
+            "Step": str(step),
+            "Receptive field": f"{side} x {side}",
+            "Of the image": f"{side / pixels:.2f} of its side",
+        }
+    return pd.DataFrame([{"After": name} | row for name, row in rows.items()])
 
 
 def parameters(network: nn.Module) -> int:

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
+import torch
+from torch import Tensor
 
 from pure.recipes import Family, family_of
 from pure.report import Difference, Sample
@@ -36,6 +38,7 @@ __all__ = [
     "machines_table",
     "read_results",
     "results",
+    "rounded",
     "seeds_table",
     "steps_table",
     "study_figure",
@@ -106,6 +109,26 @@ class Result:
         """Whether it is faster than float32, without a resolved loss, a divergence, or a logit that is not finite."""
         sound = self.accuracy in ("better", "not resolved") and self.logits["nonfinite"] == 0
         return sound and self.time == "faster"
+
+
+def rounded(values: Tensor, precision: str) -> Tensor:
+    """Numbers rounded to the nearest that a precision can hold, ties to even, as float64; beyond its range, infinite.
+
+    Args:
+        values: floating point, any shape.
+        precision: ``"float32"``, ``"bfloat16"``, ``"float16"``, or ``"tf32"``: float32 with 10 bits after the point.
+
+    Raises:
+        ValueError: another precision.
+    """
+    if precision == "tf32":
+        bits = values.float().view(torch.int32)
+        even = (bits >> 13) & 1  # the last of the 10 bits that stay
+        return ((bits + 0xFFF + even) & ~0x1FFF).view(torch.float32).double()
+    known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    if precision not in known:
+        raise ValueError(f"unknown precision {precision!r}; expected tf32, {', '.join(known)}")
+    return values.to(known[precision]).double()
 
 
 def read_results(folder: Path | str) -> dict[str, dict[str, Any]]:

@@ -22,7 +22,7 @@ require_training()
 
 if TYPE_CHECKING:
     from pure.train.evaluate import predict
-    from pure.train.fitting import estimate, fit, load_run, outcome, run_folder
+    from pure.train.fitting import estimate, fit, load_network, load_run, outcome, run_folder
     from pure.train.interruption import Stopped
     from pure.train.run import WEIGHTS_NAME, thresholds
 
@@ -31,6 +31,7 @@ __all__ = [
     "Stopped",
     "estimate",
     "fit",
+    "load_network",
     "load_run",
     "outcome",
     "predict",

@@ -15,6 +15,7 @@ from torch import nn
 from pure import data as datasets
 from pure.data import Splits
 from pure.execution import get_execution
+from pure.models import create_model
 from pure.nn.units import ProductUnitBase
 from pure.recipes import Recipe, changed_recipe
 from pure.records import RECORD_NAME, RunRecord, read_record
@@ -27,8 +28,8 @@ from pure.train.run import (
     IfExists,
     Run,
     Training,
+    are_of_record,
     breakable,
-    create,
     finished,
     read_weights,
     require_folder,
@@ -36,7 +37,7 @@ from pure.train.run import (
 )
 from pure.train.tensorboard import scalar_writer
 
-__all__ = ["estimate", "fit", "load_run", "outcome", "run_folder"]
+__all__ = ["estimate", "fit", "load_network", "load_run", "outcome", "run_folder"]
 
 
 def fit(
@@ -206,18 +207,40 @@ def load_run(
         FileNotFoundError: the folder holds no record or no weights, or the data set is not there.
         ValueError: the weights or the data are not those of the record.
     """
+    record, network = load_network(folder, model)
+    splits = _splits(data, record.recipe)
+    if splits.fingerprint != record.data.fingerprint:
+        raise ValueError(f"data set {splits.name!r} is divided differently here than when {folder} was written")
+    return record, network, splits
+
+
+def load_network(folder: Path | str, model: nn.Module | None = None) -> tuple[RunRecord, nn.Module]:
+    """A finished run without its data: its record, and the network with the weights that were tested.
+
+    Its images are normalised by ``record.data.mean`` and ``record.data.std``.
+
+    Args:
+        folder: of the run; some below ``results`` have their weights in the repository, as :mod:`pure.train.weights`
+            stores them.
+        model: the network that was given to :func:`fit`, if one was; takes the weights in place.
+
+    Returns:
+        The record, and the network in evaluation mode.
+
+    Raises:
+        FileNotFoundError: the folder holds no record or no weights.
+        ValueError: the weights are not those of the record.
+    """
     folder = Path(folder)
     record = read_record(folder / RECORD_NAME)
     path = weights_of(folder)
     content = path.read_bytes()
-    if hashlib.sha256(content).hexdigest() != record.weights_sha256:
+    if not are_of_record(path, content, record.weights_sha256):
         raise ValueError(f"{path} holds other weights than the record tested; repeat the run")
-    splits = _splits(data, record.recipe)
-    if splits.fingerprint != record.data.fingerprint:
-        raise ValueError(f"data set {splits.name!r} is divided differently here than when {folder} was written")
-    network = create(record.model.name, splits, record.model.options) if model is None else model
+    classes, channels = len(record.data.classes), len(record.data.mean)
+    network = create_model(record.model.name, classes, channels, **record.model.options) if model is None else model
     network.load_state_dict(read_weights(path, content))
-    return record, network.eval(), splits
+    return record, network.eval()
 
 
 def run_folder(root: Path | str, recipe: str, model: str, seed: int) -> Path:

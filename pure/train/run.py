@@ -199,6 +199,25 @@ def read_weights(path: Path, content: bytes) -> dict[str, torch.Tensor]:
     return safetensors.torch.load(content)
 
 
+def as_safetensors(path: Path, content: bytes) -> bytes:
+    """A file of weights in today's format; one of an earlier version takes its digest, the record's, with it."""
+    if path.name != _OLD_WEIGHTS_NAME:
+        return content
+    digest = hashlib.sha256(content).hexdigest()
+    return safetensors.torch.save(read_weights(path, content), metadata={"weights_sha256": digest})
+
+
+def are_of_record(path: Path, content: bytes, digest: str | None) -> bool:
+    """Whether a file of weights has this digest, or was made by :func:`as_safetensors` from the one that has."""
+    if hashlib.sha256(content).hexdigest() == digest:
+        return True
+    if path.name == _OLD_WEIGHTS_NAME or digest is None:
+        return False
+    with contextlib.suppress(safetensors.SafetensorError), safetensors.safe_open(path, framework="pt") as file:
+        return bool((file.metadata() or {}).get("weights_sha256") == digest)
+    return False
+
+
 @contextlib.contextmanager
 def breakable(stop: StopRequest, group: Group, title: str) -> Iterator[None]:
     """What comes before the training, such as reading the data: a signal breaks it off, where no other rank waits."""

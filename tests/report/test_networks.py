@@ -188,3 +188,31 @@ def test_kept_table_adds_up() -> None:
 def test_names_as_the_paper_writes_them() -> None:
     names = ["pure20", "resnet152", "preact_resnet110", "other"]
     assert list(map(networks.display_name, names)) == ["PURe20", "ResNet152", "pre-activation ResNet110", "other"]
+
+
+# Receptive fields
+
+
+def test_receptive_fields_by_hand() -> None:
+    """ResNet18's are in the literature; PURe20's last map: 3, then 12 at 1, 2 + 5 x 2 at 2, and so on."""
+    table = networks.receptive_table(meta("pure18"), pixels=224).set_index("After")
+    assert table.loc["layer4", ["Map", "Step", "Receptive field"]].tolist() == ["7 x 7", "32", "435 x 435"]
+    assert table.loc["stem", "Receptive field"] == "11 x 11"
+    fields = {layer.name: (side, step) for layer, side, step in networks.receptive_fields(meta("pure20"))}
+    assert fields["layer1.2"] == (3 + 3 * 4, 1)
+    assert fields["layer2.0.conv1"] == (17, 2)
+    assert fields["layer2.2"] == (15 + 2 + 5 * 4, 2)
+    assert fields["layer3.2"] == (37 + 4 + 5 * 8, 4)
+
+
+def test_a_receptive_field_is_what_a_gradient_reaches() -> None:
+    """With a threshold that clamps nothing, every pixel of the field has a gradient, and none outside."""
+    torch.manual_seed(0)
+    unit = pure.ProductUnit2d(1, 1, 3, dilation=2, threshold=1e-3)  # sees 5, 3 of which it uses
+    network = nn.Sequential(unit, nn.Conv2d(1, 1, 2, 2), nn.Conv2d(1, 1, 3, 2))
+    *_, (_, side, step) = networks.receptive_fields(network, channels=1, pixels=24)
+    image = torch.rand(1, 1, 24, 24, dtype=torch.float64, requires_grad=True)
+    network.double()(image)[0, 0, 0, 0].backward()
+    assert image.grad is not None
+    assert int((image.grad[0, 0].abs().sum(0) > 0).nonzero().max()) + 1 == side == 10
+    assert step == 4

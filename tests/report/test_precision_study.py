@@ -54,6 +54,20 @@ def test_stacked_seeds_have_the_gradients_of_each_alone(seeds: Any) -> None:
     assert seeds.largest_difference(made, parameters) > 0.1
 
 
+def test_numbers_are_rounded_to_the_bits_that_a_precision_has() -> None:
+    step = 2.0**-10  # between neighbours above one, of tf32 and float16
+    values = torch.tensor([1 + 0.4 * step, 1 + 0.5 * step, 1 + 1.5 * step, -1 - 0.6 * step, 1e5], dtype=torch.float64)
+    expected = [1.0, 1.0, 1 + 2 * step, -1 - step]  # ties to even
+    for precision in ("tf32", "float16"):
+        assert precision_study.rounded(values, precision)[:4].tolist() == expected
+    assert precision_study.rounded(values, "float16")[4] == float("inf")
+    assert precision_study.rounded(values, "tf32")[4] == 99968.0  # neighbours are 64 apart
+    assert precision_study.rounded(values, "bfloat16")[0] == 1.0
+    assert precision_study.rounded(values, "float32")[1] == values[1]
+    with pytest.raises(ValueError, match=r"unknown precision 'half'; expected tf32, float32"):
+        precision_study.rounded(values, "half")
+
+
 # The tables and the figure of the page
 
 
