@@ -29,10 +29,11 @@ from IPython.display import Markdown
 
 from pure import report
 from pure.records import read_records
-from pure.report import style
+from pure.report import segmentation, style
 
 style.use()
-committed = read_records("../results")
+every = read_records("../results")
+committed = [run for run in every if run.recipe.task == "classification"]
 built = read_records("../_build/runs")
 records = built or committed
 
@@ -147,6 +148,18 @@ Markdown(text)
 
 # %% tags=["remove-input"]
 Markdown(report.markdown(report.runs_table(records)))
+
+# %% [markdown]
+# ## Segmentation
+#
+# Networks that answer for each pixel: simulated galaxies, each to be told from its neighbours. These are the runs in
+# the repository; [a page of its own](../notebooks/12-deblending.py) shows the task and reads the result.
+
+# %% tags=["remove-input"]
+Markdown(report.markdown(segmentation.segmentation_table(every)))
+
+# %% tags=["remove-input"]
+Markdown(report.markdown(segmentation.segmentation_differences(every)))
 
 # %% [markdown]
 # ## What the repository holds
