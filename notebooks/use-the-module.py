@@ -53,8 +53,9 @@ def units(network):
 # %% [markdown]
 # ## Two versions of the module
 #
-# The paper's first version {cite}`li2025pure` has no ReLU anywhere. The module of the third {cite}`li2026plug` keeps the one
-# after the sum and the one in the stem. They are different networks, so they have names: `v1`, the default, and `v3`.
+# The paper's first version {cite}`li2025pure` has no ReLU anywhere. The module of the third {cite}`li2026plug` keeps
+# the one after the sum and the one in the stem. They are different networks, so they have names: `v1`, the default,
+# and `v3`.
 
 # %%
 resnet = get_model("resnet18", num_classes=10)
