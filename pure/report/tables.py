@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from pure.data.noise import relative_drop
+from pure.models.residual import VARIANTS
 from pure.recipes import Recipe, get_recipe, list_recipes, sources
 from pure.records import Evaluation, RunRecord
 from pure.report.networks import display_name, shortcut_of
@@ -347,8 +348,12 @@ def _top5(run: RunRecord, tests: Iterable[Evaluation]) -> list[float]:
 
 
 def network_title(run: RunRecord) -> str:
-    """``PURe20``, with its options after it."""
-    options = ", ".join(f"{name}={value}" for name, value in sorted(run.model.options.items()))
+    """``PURe20``, with its options after it; the two that make the paper's third version by its name."""
+    given = dict(run.model.options)
+    kept = {name: value for name, value in VARIANTS["v3"].items() if value}
+    if all(given.get(name) is value for name, value in kept.items()):
+        given = {name: value for name, value in given.items() if name not in kept} | {"variant": "v3"}
+    options = ", ".join(f"{name}={value}" for name, value in sorted(given.items()))
     return display_name(run.model.name) + (f" ({options})" if options else "")
 
 

@@ -27,6 +27,7 @@ from pure.report import Difference, Sample, difference
 from pure.report.__main__ import main
 from pure.report.published import Results, renew
 from pure.report.style import COLOURS
+from pure.report.tables import network_title
 
 
 @pytest.fixture(autouse=True)
@@ -794,3 +795,15 @@ def test_runs_that_were_executed_in_other_ways_have_one_mean() -> None:
     compiled = Execution(channels_last=True, compile=True, loader="workers", micro_batches=2)
     table = report.accuracy_table([make_record(seed=0), make_record(seed=1, execution=compiled)])
     assert len(table) == 1
+
+
+def test_the_third_version_is_named_in_titles_however_it_was_asked_for() -> None:
+    relus = {"relu_after_sum": True, "relu_in_stem": True}
+    for options in (relus, {"variant": "v3"}):
+        assert network_title(make_record("pure20", options={**options, "blocks": (1, 1, 1)})) == (
+            "PURe20 (blocks=(1, 1, 1), variant=v3)"
+        )
+    assert network_title(make_record("pure20", options={"relu_after_sum": True})) == "PURe20 (relu_after_sum=True)"
+    assert network_title(make_record("pure20", options={**relus, "relu_in_stem": False})) == (
+        "PURe20 (relu_after_sum=True, relu_in_stem=False)"
+    )
