@@ -164,8 +164,8 @@ print(f"gradients reach {side} pixels, the field has {said}")
 assert side <= said
 
 # %% [markdown]
-# **How to read it.** From the third stage on, one number of a map depends on more than the whole image: the fields
-# reach into the padding. What lies there counts for nothing in a sum, and as a neutral factor in a product. A field is
+# **How to read it.** In the last stages one number of a map depends on more than the whole image: where the field is
+# wider than the image, it reaches into the padding. What lies there counts for nothing in a sum, and as a neutral factor in a product. A field is
 # the outermost that *can* matter; most of the weight lies in its middle, and an input on a unit's threshold passes
 # nothing on, so the gradients of one image may not reach its rim.
 #

@@ -191,7 +191,7 @@ def receptive_table(network: nn.Module, channels: int = 3, pixels: int = 32) -> 
             "Map": " x ".join(map(str, layer.shape[1:])),
             "Step": str(step),
             "Receptive field": f"{side} x {side}",
-            "Of the image": f"{side / pixels:.2f} of its side",
+            "Field / image": f"{side / pixels:.2f}",
         }
     return pd.DataFrame([{"After": name} | row for name, row in rows.items()])
 
