@@ -165,9 +165,9 @@ assert side <= said
 
 # %% [markdown]
 # **How to read it.** In the last stages one number of a map depends on more than the whole image: where the field is
-# wider than the image, it reaches into the padding. What lies there counts for nothing in a sum, and as a neutral factor in a product. A field is
-# the outermost that *can* matter; most of the weight lies in its middle, and an input on a unit's threshold passes
-# nothing on, so the gradients of one image may not reach its rim.
+# wider than the image, it reaches into the padding. What lies there counts for nothing in a sum, and as a neutral
+# factor in a product. A field is the outermost that *can* matter; most of the weight lies in its middle, and an input
+# on a unit's threshold passes nothing on, so the gradients of one image may not reach its rim.
 #
 # ## The parameters of tables 2, 4 and 6
 #
