@@ -6,6 +6,7 @@ The page *Use the module* shows the tables, and the tests go through the same li
 from __future__ import annotations
 
 import copy
+import warnings
 from dataclasses import dataclass
 
 import pandas as pd
@@ -90,8 +91,9 @@ def make(network: str) -> nn.Module:
     if library == "torchvision":
         made: nn.Module = torchvision.models.get_model(name, weights=None, num_classes=_CLASSES)
     else:
-        import timm  # an extra
-
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "IProgress not found")  # in a notebook: no bar is shown here
+            import timm  # an extra
         made = timm.create_model(name, num_classes=_CLASSES)
     for module in made.modules():
         if isinstance(module, nn.BatchNorm2d):

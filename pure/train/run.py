@@ -204,7 +204,8 @@ def as_safetensors(path: Path, content: bytes) -> bytes:
     if path.name != _OLD_WEIGHTS_NAME:
         return content
     digest = hashlib.sha256(content).hexdigest()
-    return safetensors.torch.save(read_weights(path, content), metadata={"weights_sha256": digest})
+    tensors = {name: tensor.contiguous() for name, tensor in read_weights(path, content).items()}  # not channels_last
+    return safetensors.torch.save(tensors, metadata={"weights_sha256": digest})
 
 
 def are_of_record(path: Path, content: bytes, digest: str | None) -> bool:
