@@ -168,13 +168,13 @@ def test_thousand_records_make_every_page(repository: Path) -> None:
     pages = [path.read_text() for path in (ROOT / "book" / "results").glob("*.py")]
     shown = {call for page in pages for call in re.findall(r"page\.show\(([^)]*)\)", page)}
     assert len(shown) > 30
-    began = time.perf_counter()
+    began = time.process_time()
     results = Results(repository / "results", "../..")
     for call in shown:
         piece, *arguments = [part.strip() for part in call.split(",") if part.strip()]
         given = dict(argument.split("=") for argument in arguments)
         assert PIECES[piece.strip('"')](results, **{name: value.strip('"') for name, value in given.items()})
-    took = time.perf_counter() - began
-    print(f"{len(results.files)} records, {len(shown)} pieces: {took:.1f} s")
+    took = time.process_time() - began
+    print(f"{len(results.files)} records, {len(shown)} pieces: {took:.1f} s of a processor")
     assert len(results.files) > 1000
-    assert took < 120  # 10 s on an idle core; machines are busy
+    assert took < 30  # seconds of a processor; 9 were measured, and a busy machine counts more
