@@ -141,6 +141,7 @@ def test_the_package_declares_what_it_imports() -> None:
         "timm": "timm",
         "peers": "timm",
         "conversions": "timm",
+        "sharing": "sharing",
         "interactive": "book",
         **dict.fromkeys(["deblending", "synthetic_galaxies", "sky", "shapes"], "galaxies"),
     }
