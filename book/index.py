@@ -51,8 +51,8 @@ plt.show()
 # ## What has become of the claims
 #
 # Each claim of the paper as a sentence that a measurement can hold or fail, and what the runs say so far. Only runs at
-# the paper's scale decide; those at reduced scale show which way things point. The words follow from a rule, which
-# `pure.report.verdicts` holds: computed, not written.
+# the paper's scale decide; those at reduced scale show which way things point. The words are computed, not written:
+# [the rule, and what speaks for and against](results/verdicts.py) have a page.
 
 # %% tags=["remove-input"] mystnb={"figure": {"caption": "The claims of the paper, and the verdicts of the records that the repository holds.", "name": "tab-verdicts-in-short", "caption_before": true}}
 Markdown(report.markdown(verdicts.verdict_table("../results")))

@@ -427,8 +427,8 @@ def _size_text(shape: tuple[int, ...]) -> str:
 
 
 def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
-    """A white figure whose axes cover it, in inches."""
-    figure = plt.figure(figsize=(width, height), layout="none", facecolor="white")
+    """A figure on nothing, as a dark page needs it, whose axes cover it, in inches."""
+    figure = plt.figure(figsize=(width, height), layout="none", facecolor="none")
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, width), ylim=(0, height))
     axes.set_axis_off()
