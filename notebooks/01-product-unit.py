@@ -307,7 +307,7 @@ expected = torch.stack([f(*inputs.T) for _, f in FORMULAS.values()], 1)
 torch.testing.assert_close(answers, expected, rtol=1e-13, atol=0)
 print("formulas compared:", len(FORMULAS), "on", len(inputs), "inputs")
 
-# %% mystnb={"figure": {"caption": "Six formulas and the exponents that make one product unit equal to them. The degree says how the answer scales.", "name": "tab-formulas", "caption_before": true}}
+# %% mystnb={"figure": {"caption": "Six formulas and the exponents that make one product unit equal to them. The degree says how the answer scales.", "name": "tab-formulas", "caption_before": true}} tags=["hide-input"]
 show(
     pd.DataFrame(
         [
@@ -456,7 +456,7 @@ def relus_for(power: float, error: float) -> int:
 
 print("ReLUs for the square within 1 %:", relus_for(2.0, 1e-2))
 
-# %% mystnb={"figure": {"caption": "Units that it takes to follow a power from 0.5 to 2, within a share of its largest value. ReLUs are counted by {eq}`eq-broken-line`.", "name": "tab-relus", "caption_before": true}}
+# %% mystnb={"figure": {"caption": "Units that it takes to follow a power from 0.5 to 2, within a share of its largest value. ReLUs are counted by {eq}`eq-broken-line`.", "name": "tab-relus", "caption_before": true}} tags=["hide-input"]
 show(
     pd.DataFrame(
         [
@@ -582,7 +582,7 @@ for n in costs.index:
         assert product_error(one_unit, n) < 1e-14
 print("products of up to", costs.index.max(), "inputs compared")
 
-# %% mystnb={"figure": {"caption": "What it takes to multiply $n$ inputs in one hidden layer: one product unit, or $2^n$ sigmoids, whose weights have to grow as their error is to shrink.", "name": "tab-products", "caption_before": true}}
+# %% mystnb={"figure": {"caption": "What it takes to multiply $n$ inputs in one hidden layer: one product unit, or $2^n$ sigmoids, whose weights have to grow as their error is to shrink.", "name": "tab-products", "caption_before": true}} tags=["hide-input"]
 show(
     pd.DataFrame(
         [
@@ -757,7 +757,7 @@ for seed in SEEDS:
 # {numref}`tab-learned` gives the median relative error over the five seeds, on fresh inputs from the range of the
 # examples (inside) and on larger ones (outside), and the worst seed of each.
 
-# %% mystnb={"figure": {"caption": "Relative errors on fresh inputs from the range of the examples (inside) and beyond it (outside), in percent: median over five seeds, in brackets the worst.", "name": "tab-learned", "caption_before": true}}
+# %% mystnb={"figure": {"caption": "Relative errors on fresh inputs from the range of the examples (inside) and beyond it (outside), in percent: median over five seeds, in brackets the worst.", "name": "tab-learned", "caption_before": true}} tags=["hide-input"]
 summary = errors.groupby(["function", "parameters", "model"], sort=False)[
     ["inside", "outside"]
 ].agg(["median", "max"])
@@ -858,7 +858,7 @@ plt.show()
 # function. Below its threshold the unit is constant, and the threshold stops learning once it has fallen below the
 # smallest input that it sees, give or take what the optimiser's momentum adds:
 
-# %% mystnb={"figure": {"caption": "A threshold follows the examples down until none of them is below it.", "name": "tab-threshold-stops", "caption_before": true}}
+# %% mystnb={"figure": {"caption": "A threshold follows the examples down until none of them is below it.", "name": "tab-threshold-stops", "caption_before": true}} tags=["hide-input"]
 show(
     pd.DataFrame(
         [

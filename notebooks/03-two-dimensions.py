@@ -435,7 +435,7 @@ for w in start.values():
     assert abs(coherence(w).std() - 1) < 4 / (2 * len(w)) ** 0.5
 print("layers checked:", len(start))
 
-# %% mystnb={"figure": {"caption": "Exponents of PURe20 before and after a short training on digits, layer by layer. They grow, and the spread of their sums $r$ leaves one.", "name": "tab-exponents", "caption_before": true}}
+# %% mystnb={"figure": {"caption": "Exponents of PURe20 before and after a short training on digits, layer by layer. They grow, and the spread of their sums $r$ leaves one.", "name": "tab-exponents", "caption_before": true}} tags=["hide-input"]
 show(layers)
 
 # %% mystnb={"image": {"alt": "Histograms of exponents and of their sums, before and after training"}, "figure": {"caption": "Left: exponents of the first layer of units at the start and after training. Right: the sums $r$ of all units of the network, with the standard normal that they start from; ratios would gather at zero.", "name": "fig-exponents"}} tags=["hide-input"]
@@ -505,7 +505,7 @@ Markdown(
 # training finds: neighbouring exponents tend to have one sign, and their sums are larger than chance makes them. What
 # the unit does with inputs that are mostly *on the threshold* is the other half of the story:
 
-# %% mystnb={"figure": {"caption": "The same layers on the validation images: learned thresholds, the share of inputs that count as the threshold, and the range of the exponent of the product.", "name": "tab-units-digits", "caption_before": true}}
+# %% mystnb={"figure": {"caption": "The same layers on the validation images: learned thresholds, the share of inputs that count as the threshold, and the range of the exponent of the product.", "name": "tab-units-digits", "caption_before": true}} tags=["hide-input"]
 images = (digits.validation.images.float() - record.data.mean[0]) / (
     record.data.std[0]
 )

@@ -212,7 +212,7 @@ assert (parity[["complex", "relu"]] == 1).all(axis=None)
 assert (parity["threshold"] <= 0.75).all()
 print("patterns of twelve signs, all told apart:", len(signs))
 
-# %% mystnb={"figure": {"caption": "Parity of $n$ signs: patterns that are told apart, in percent. A guess has 50; the unit with a threshold is the best of a hundred random ones, each with its best limit.", "name": "tab-parity", "caption_before": true}}
+# %% mystnb={"figure": {"caption": "Parity of $n$ signs: patterns that are told apart, in percent. A guess has 50; the unit with a threshold is the best of a hundred random ones, each with its best limit.", "name": "tab-parity", "caption_before": true}} tags=["hide-input"]
 show(
     pd.DataFrame(
         [
@@ -302,7 +302,7 @@ for name, build in MODELS.items():
         )
 power_errors = pd.DataFrame(results)
 
-# %% mystnb={"figure": {"caption": "Error of the learned power as a share of its RMS, in percent, each of five seeds. Outside: amplitudes up to three times those of the examples.", "name": "tab-power", "caption_before": true}}
+# %% mystnb={"figure": {"caption": "Error of the learned power as a share of its RMS, in percent, each of five seeds. Outside: amplitudes up to three times those of the examples.", "name": "tab-power", "caption_before": true}} tags=["hide-input"]
 show(
     pd.DataFrame(
         [

@@ -225,7 +225,7 @@ courses = {
     name: train(model, lr, epochs=5) for name, (model, lr) in networks.items()
 }
 
-# %% mystnb={"figure": {"caption": "Both networks after five epochs on the folder, one seed each: that they train, not which is better.", "name": "tab-own-network", "caption_before": true}}
+# %% mystnb={"figure": {"caption": "Both networks after five epochs on the folder, one seed each: that they train, not which is better.", "name": "tab-own-network", "caption_before": true}} tags=["hide-input"]
 show(
     pd.DataFrame(
         [
@@ -257,7 +257,7 @@ show(
 course = courses["converted"]["units"]
 last = course.iloc[-1]
 
-# %% mystnb={"figure": {"caption": "The units of the converted network after the training, on fifty validation images.", "name": "tab-own-units", "caption_before": true}}
+# %% mystnb={"figure": {"caption": "The units of the converted network after the training, on fifty validation images.", "name": "tab-own-units", "caption_before": true}} tags=["hide-input"]
 show(
     pd.DataFrame(
         [
