@@ -61,7 +61,6 @@ class Attempt:
     Attributes:
         network: the library's name for it.
         units: number of product units.
-        convolutions: number of convolutions that stayed.
         parameters: number of trainable numbers.
         more: how many of them the conversion added.
         forward: every logit is finite.
@@ -72,7 +71,6 @@ class Attempt:
 
     network: str
     units: int
-    convolutions: int
     parameters: int
     more: int
     forward: bool
@@ -115,8 +113,7 @@ def attempt(network: str, variant: Variant = "v1", pixels: int = 64, seed: int =
     torch.optim.SGD(parameters.values(), lr=0.01).step()
     return Attempt(
         network=network,
-        units=_count(converted, ProductUnitBase),
-        convolutions=_count(converted, nn.Conv2d),
+        units=sum(isinstance(module, ProductUnitBase) for module in converted.modules()),
         parameters=_size(converted),
         more=_size(converted) - _size(plain),
         forward=bool(logits.isfinite().all()),
@@ -134,7 +131,6 @@ def conversions_table(attempts: list[Attempt]) -> pd.DataFrame:
             "Network": f"`{each.network}`",
             "Blocks": CONVERTED[each.network],
             "Product units": str(each.units),
-            "Convolutions left": str(each.convolutions),
             "Parameters": f"{each.parameters:,}",
             "More": f"+{each.more}",
             "Forward": yes[each.forward],
@@ -166,10 +162,6 @@ def _is_exported(network: nn.Module, images: Tensor) -> bool:
         expected = network(images)
         program = torch.export.export(network, (images,))
         return torch.allclose(program.module()(images), expected, rtol=1e-4, atol=1e-4 * expected.abs().max().item())
-
-
-def _count(network: nn.Module, kind: type[nn.Module]) -> int:
-    return sum(isinstance(module, kind) for module in network.modules())
 
 
 def _size(network: nn.Module) -> int:
