@@ -6,7 +6,8 @@ A task is its loss, the sums that an epoch keeps of it, and the figures of a tes
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -25,7 +26,8 @@ SMOOTHING = 1.0
 """Pixels that count as found in every image, so that the Dice loss has a value, and a slope, where there is none."""
 
 
-class Task(NamedTuple):
+@dataclass(frozen=True)
+class Task:
     """What differs between tasks.
 
     Attributes:

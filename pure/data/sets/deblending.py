@@ -13,7 +13,7 @@ import json
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -40,7 +40,7 @@ _GRID = 2 * SIZE
 """Pixels along the edge of the frame that is drawn, of which the central quarter is shown: 0.52 seconds of arc each."""
 
 ISOPHOTE = 24.0
-"""Magnitudes per square arcsecond in r down to which a pixel belongs to a galaxy: about five times the noise of one."""
+"""Down to so many magnitudes per square arcsecond in r a pixel belongs to a galaxy, some five times its noise."""
 
 EMPTY = 0.15
 """Share of the scenes with nothing in the middle."""
@@ -56,7 +56,8 @@ _FRACTIONS = (0.6, 0.15, 0.25)
 _FEWEST = 40
 
 
-class Scene(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Scene:
     """A picture and what is true of it.
 
     Attributes:

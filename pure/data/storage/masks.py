@@ -16,8 +16,9 @@ import re
 from collections import deque
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -44,7 +45,8 @@ _BETWEEN = 0.02
 """Share of a lossy mask's pixels that may be grey, between a quarter and three quarters of white: JPEG blurs edges."""
 
 
-class Pair(NamedTuple):
+@dataclass(frozen=True)
+class Pair:
     """An image and its masks, which together are one.
 
     Attributes:
