@@ -239,7 +239,7 @@ def started_hub(prefix: Path, home: Path, proxy: Path, origin: Path, folder: Pat
             yield address
         finally:
             hub.send_signal(signal.SIGTERM)  # it stops the proxy and the users' servers
-            hub.wait(60)
+            hub.wait(PATIENCE)  # a server that is still starting something is waited for: 65 s on a busy machine
 
 
 def answers(address: str) -> bool:
