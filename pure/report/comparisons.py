@@ -227,8 +227,9 @@ def ablation_table(baseline: Sequence[RunRecord], records: Iterable[RunRecord]) 
         records: any; those of the same network and recipe that differ from the baseline are its ablations.
 
     Returns:
-        One row for each, the most harmful last: what is changed, test accuracy, difference, interval.  With as many
-        comparisons as there are rows, one in twenty intervals misses zero by chance.  Formatted text.
+        Formatted text with one row for each, the most harmful last, where the columns are what is changed, test
+        accuracy, difference and interval.  With as many comparisons as there are rows, one in twenty intervals misses
+        zero by chance.
     """
     if not baseline:
         return text_table([])

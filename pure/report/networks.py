@@ -160,8 +160,8 @@ def receptive_fields(network: nn.Module, channels: int = 3, pixels: int = 32) ->
     ``(k - 1) d step`` to the side of the field; its stride multiplies the step.  Where paths meet, the larger counts.
 
     Returns:
-        For each layer, in order: the layer, the side of its receptive field and the distance of two neighbouring
-        outputs, both in pixels of the image.
+        Triples in the order of the layers, each of a layer, the side of its receptive field and the distance of two
+        neighbouring outputs, both in pixels of the image.
     """
     layers = walk(network, channels, pixels)
     found: list[tuple[Layer, int, int]] = []

@@ -258,7 +258,7 @@ def verify(repository: Path, book: Path | None = None) -> list[str]:
         book: folder of the built pages with their outputs, if the book is built: ``_build/html/_sources``.
 
     Returns:
-        A line for each difference: where it is, what is published, and what the records say.
+        Lines that say for each difference where it is, what is published, and what the records say.
 
     Raises:
         ValueError: a record cannot be read.

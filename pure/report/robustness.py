@@ -50,8 +50,9 @@ def drop_table(found: pd.DataFrame, ours: str, theirs: str) -> pd.DataFrame:
         theirs: of another.
 
     Returns:
-        Formatted text: scale, mean drop of each in percent, their difference in points with Student's interval for
-        pairs at 95 % (a negative one: ours loses less), and what it says; without an interval below two seeds.
+        Formatted text with columns for the scale, the mean drop of each in percent, their difference in points with
+        Student's interval for pairs at 95 % (a negative one: ours loses less), and what it says; without an interval
+        below two seeds.
     """
     rows = []
     for scale, at_scale in found.groupby("scale"):

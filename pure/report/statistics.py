@@ -86,7 +86,7 @@ class Difference:
 
     @property
     def verdict(self) -> int:
-        """1 where the interval lies above zero, -1 where it lies below, else 0: undecided."""
+        """The sign of the difference where the interval leaves out zero, else 0, which is undecided."""
         return int(self.low > 0) - int(self.high < 0)
 
     def __str__(self) -> str:

@@ -27,6 +27,7 @@ from pure.report.tables import as_published, grouped, text_table
 __all__ = ["RULE", "WORDS", "Claim", "Evidence", "evidence_table", "judge", "read_claims", "verdict_table"]
 
 WORDS = ("supported", "contradicted", "undecided", "not measured")
+"""The verdicts."""
 
 RULE = """\
 - Each claim names pairs of networks, a quantity, and which of the two should have more of it, by how much at least.
