@@ -200,7 +200,7 @@ def test_the_environment_refers_to_files_that_exist() -> None:
 
 
 def test_the_package_in_an_image_does_not_depend_on_the_home() -> None:
-    """A hub mounts over it: what environment.yml links there, postBuild copies; tests/test_hub.py tries it."""
+    """A hub mounts over it: what environment.yml links there, postBuild copies; tests/test_jupyterhub.py tries it."""
     (command,) = re.findall(r"pip install (.*)", (ROOT / "postBuild").read_text())
     assert "-e" not in command.split()
     assert "--editable" not in command

@@ -2,7 +2,7 @@
 
 ::
 
-    PURE_TEST_HUB=1 python -m pytest tests/test_hub.py
+    PURE_TEST_HUB=1 python -m pytest tests/test_jupyterhub.py
 
 It installs JupyterHub and what belongs to it by pip and npm, into folders of its own, and takes some five minutes.
 ``PURE_TEST_HUB_SCREENS=FOLDER`` keeps pictures of what the reader sees.
