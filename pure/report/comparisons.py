@@ -11,7 +11,7 @@ import pandas as pd
 
 from pure.records import RunRecord, unpack_classes
 from pure.report.statistics import Difference, contrast, image_difference, paired_difference
-from pure.report.tables import finished, grouped, network_title, recipe_title, text_table
+from pure.report.tables import finished, grouped, network_title, recipe_title, shown, text_table
 
 __all__ = [
     "QUANTITIES",
@@ -253,7 +253,7 @@ def changes(run: RunRecord, baseline: RunRecord) -> str:
     """What is set otherwise, in words: options of the network and fields of the recipe."""
     options = {**run.model.options, **{field: getattr(run.recipe, field) for field in run.overrides}}
     same = {**baseline.model.options, **{field: getattr(baseline.recipe, field) for field in baseline.overrides}}
-    told = [f"{name} = {value}" for name, value in options.items() if same.get(name, ...) != value]
+    told = [f"{name} = {shown(value)}" for name, value in options.items() if same.get(name, ...) != value]
     return ", ".join(told) or f"another version of {recipe_title(run)}"
 
 

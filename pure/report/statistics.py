@@ -202,7 +202,7 @@ def image_difference(ours: NDArray[Any], theirs: NDArray[Any], confidence: float
 
     Both networks answered the same images, so the difference is taken image by image.  Seeds and images scatter
     independently: the variance of the mean is the sum of both, less what is counted twice (a two-way layout with one
-    value a cell), and the degrees of freedom are Satterthwaite's.
+    value a cell), and the degrees of freedom are Satterthwaite's.  It is never less than that of either alone.
 
     Args:
         ours: whether each answer was right, shape ``(seeds, images)``, bool.
@@ -225,8 +225,9 @@ def image_difference(ours: NDArray[Any], theirs: NDArray[Any], confidence: float
         (-float((residual**2).sum()) / ((seeds - 1) * (images - 1)) / (seeds * images), (seeds - 1) * (images - 1)),
     )
     variance = sum(part for part, _ in parts)
-    if variance <= 0:  # the seeds scatter less than chance would have them: the images alone
-        variance, freedom = parts[1]
+    alone = max(parts[:2])
+    if variance <= alone[0]:  # by chance: it is expected to be more than that of the seeds, or of the images, alone
+        variance, freedom = alone
     else:
         freedom = variance**2 / sum(part**2 / degrees for part, degrees in parts)
     half = float(stats.t.ppf((1 + confidence) / 2, freedom)) * math.sqrt(variance)

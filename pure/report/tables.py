@@ -32,6 +32,7 @@ __all__ = [
     "recipe_table",
     "recipe_title",
     "runs_table",
+    "shown",
     "tested",
     "text_table",
     "times_table",
@@ -301,8 +302,8 @@ def markdown(table: pd.DataFrame) -> str:
 
 
 def _is_figure(text: str) -> bool:
-    """Whether a cell is empty, none, or begins with a number."""
-    return re.match(r"$|none$|(\W )?[-+]?\d", text) is not None
+    """Whether a cell is empty, none, or begins with a number, which is not that of an item."""
+    return re.match(r"$|none$|(?!\d+\. )(\W )?[-+]?\d", text) is not None
 
 
 def as_published(records: Iterable[RunRecord]) -> list[RunRecord]:
@@ -353,7 +354,7 @@ def network_title(run: RunRecord) -> str:
     kept = {name: value for name, value in VARIANTS["v3"].items() if value}
     if all(given.get(name) is value for name, value in kept.items()):
         given = {name: value for name, value in given.items() if name not in kept} | {"variant": "v3"}
-    options = ", ".join(f"{name}={value}" for name, value in sorted(given.items()))
+    options = ", ".join(f"{name}={shown(value)}" for name, value in sorted(given.items()))
     return display_name(run.model.name) + (f" ({options})" if options else "")
 
 
@@ -365,7 +366,7 @@ def recipe_title(run: RunRecord) -> str:
     changes = {field: getattr(recipe, field) for field in run.overrides if field != "data_options"}
     if "data_options" in run.overrides:
         changes |= {name: value for name, value in recipe.data_options.items() if published.get(name) != value}
-    text = ", ".join(f"{field}={value}" for field, value in changes.items())
+    text = ", ".join(f"{field}={shown(value)}" for field, value in changes.items())
     title = recipe.name + (f" ({text})" if text else "")
     title += f" on {run.data.name}" if run.data.name != recipe.dataset else ""
     return title + (", synthetic images" if run.data.synthetic else "")
@@ -412,6 +413,11 @@ def _reached(times: Sequence[float | None]) -> str:
 def _loss(loss: float) -> str:
     """Three decimals; absurd ones by their order of magnitude."""
     return f"{loss:.3f}" if abs(loss) < 1000 else f"{loss:.2e}"
+
+
+def shown(value: Any) -> str:
+    """A setting in a title: of a long number four digits."""
+    return f"{value:.4g}" if isinstance(value, float) and len(str(value)) > 6 else str(value)
 
 
 def _value(value: Any) -> str:

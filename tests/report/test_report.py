@@ -11,6 +11,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from matplotlib.axes import Axes
@@ -27,7 +28,7 @@ from pure.report import Difference, Sample, difference
 from pure.report.__main__ import main
 from pure.report.published import Results, renew
 from pure.report.style import COLOURS
-from pure.report.tables import network_title
+from pure.report.tables import network_title, shown
 
 
 @pytest.fixture(autouse=True)
@@ -246,6 +247,22 @@ def test_a_network_is_compared_with_both_baselines_of_its_depth() -> None:
     (row,) = report.difference_table(records, equal_shortcuts=True).to_dict("records")
     assert (row["Compared"], row["Difference (points)"]) == ("PURe20 against ResNet20 (shortcut=B)", "+4.00")
     assert "Shortcuts" not in row
+
+
+def test_long_numbers_are_cut_in_titles_and_short_ones_stand_as_given() -> None:
+    assert [shown(value) for value in (0.6931471805599453, 2.0, 0.0001, 1e-7, True, "exp")] == [
+        "0.6931",
+        "2.0",
+        "0.0001",
+        "1e-07",
+        "True",
+        "exp",
+    ]
+
+
+def test_numbered_items_are_text_and_numbers_are_figures() -> None:
+    table = pd.DataFrame({"Claim": ["1. First.", "12. Second."], "Size": ["1.5", "-12"]})
+    assert report.markdown(table).splitlines()[1] == "| :--- | ---: |"
 
 
 def test_runs_that_diverged_are_counted_and_in_no_mean() -> None:

@@ -68,6 +68,14 @@ def test_the_interval_over_images_covers_what_is_true_of_all_images() -> None:
     assert mean.detectable == pytest.approx(by_seed.detectable)
 
 
+def test_where_the_parts_nearly_cancel_the_larger_one_counts_with_its_own_freedom() -> None:
+    draw = np.random.default_rng(1714)  # chosen: seeds and images scatter less than independent answers do
+    ours, theirs = draw.random((5, 60)) > 0.05, draw.random((5, 60)) > 0.08
+    found = image_difference(ours, theirs)
+    by_image = stats.ttest_1samp((ours.astype(float) - theirs).mean(0), 0.0).confidence_interval()
+    assert (found.low, found.high) == pytest.approx((by_image.low, by_image.high))
+
+
 def test_two_equal_networks_differ_by_nothing() -> None:
     ours, _ = answers(0)
     found = image_difference(ours, ours)
