@@ -29,9 +29,9 @@
 # 2. jupytext where JupyterLab runs, and set as the viewer of `.py` files: a notebook is a `.py` file here.
 # 3. A kernel with the packages of `requirements.lock` and with `pure` itself.
 #
-# An image made from this repository has all three. `tests/test_jupyterhub.py` starts a JupyterHub and plays the reader in a
-# browser: log in, follow a link, *Run All*, save, reload, pull again after both sides have edited. It also makes an
-# environment by hand, {ref}`as a reader may <by-hand-on-a-hub>` where the hub has no such image.
+# An image made from this repository has all three. `tests/test_jupyterhub.py` starts a JupyterHub and plays the reader
+# in a browser: log in, follow a link, *Run All*, save, reload, pull again after both sides have edited. It also makes
+# an environment by hand, {ref}`as a reader may <by-hand-on-a-hub>` where the hub has no such image.
 
 # %% [markdown]
 # ## The image

@@ -80,11 +80,11 @@ Markdown(report.markdown(verdicts.verdict_table("../results")))
 # :::
 #
 # :::{grid-item-card} Use: the layer and the networks
-# :link: api
+# :link: ../notebooks/11-your-own-network
 # :link-type: doc
 #
-# `pure.ProductUnit2d` takes the place of a convolution, `pure.create_model` makes every network of the paper, and both
-# work with what you know from PyTorch.
+# `pure.ProductUnit2d` takes the place of a convolution, `pure.convert` turns a network that you have, and both work
+# with what you know from PyTorch.
 # :::
 # ::::
 

@@ -177,5 +177,6 @@ Markdown(f"Measured on {report.hardware(committed)}.")
 # ## What this does not show
 #
 # The recipe `digits` is not one of the paper's experiments: its images are smaller than a thumbnail, and its test set
-# is so small that one image more or less shows in the tables. The paper's claims are about Galaxy10 DECaLS, ImageNet
-# and CIFAR-10. Until those data sets have records here, nothing on this page speaks for or against them.
+# is so small that one image more or less shows in the tables. Simulated galaxies are no observation, and a tenth of a
+# schedule is not the paper's. What the runs say about the paper's claims stands on [the page of
+# verdicts](results/verdicts.py).

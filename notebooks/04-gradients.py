@@ -644,7 +644,7 @@ Markdown(report.markdown(pd.DataFrame(rows)))
 def first_steps(
     network: torch.nn.Module, steps: int, clip: float = math.inf
 ) -> pd.DataFrame:
-    """Loss and gradient norm before each step; ends where one is not finite."""
+    """Loss and gradient norm before each step, as long as both are finite."""
     optimizer = torch.optim.SGD(
         network.parameters(), lr=0.01, momentum=0.9, weight_decay=0.001
     )

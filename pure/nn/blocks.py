@@ -150,7 +150,7 @@ def shortcut_b(inplanes: int, planes: int, stride: int) -> nn.Sequential:
 
     Input ``(N, inplanes, H, W)``, output ``(N, planes, H / stride, W / stride)``.
     """
-    convolution = _Subsampling if inplanes < _NARROW and stride > 1 else nn.Conv2d
+    convolution = SubsamplingConv2d if inplanes < _NARROW and stride > 1 else nn.Conv2d
     return nn.Sequential(convolution(inplanes, planes, 1, stride=stride, bias=False), nn.BatchNorm2d(planes))
 
 
@@ -159,7 +159,7 @@ _NARROW = 16
 in channels_last: seen with 3 to 9 channels, not with 12 and more."""
 
 
-class _Subsampling(nn.Conv2d):
+class SubsamplingConv2d(nn.Conv2d):
     """A 1x1 convolution with a stride that drops the pixels first: the same sums, without a stride in the kernel."""
 
     def forward(self, x: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from pure.nn.autocast import at_precision, output_dtype, widened
+from pure.nn.blocks import SubsamplingConv2d
 from pure.nn.checks import PaddingMode, Size, require_images, window_of
 from pure.nn.functional import clamped_padding, convolved, log_clamped
 from pure.nn.fused import dispatch
@@ -138,7 +139,7 @@ class _Tracer(fx.Tracer):
     """Looks into every module but PyTorch's layers and product units."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, ProductUnitBase) or super().is_leaf_module(m, module_qualified_name)
+        return isinstance(m, (ProductUnitBase, SubsamplingConv2d)) or super().is_leaf_module(m, module_qualified_name)
 
 
 def _adjacent(network: nn.Module) -> Iterator[tuple[str, str]]:
@@ -164,7 +165,7 @@ def _merge(layer: nn.Module, norm: nn.Module) -> nn.Module | None:
     """One layer in place of two; None where the second is not a BN, or the first cannot take it."""
     if type(norm) is not nn.BatchNorm2d or norm.running_var is None or is_altered(layer) or is_altered(norm):
         return None
-    if type(layer) is nn.Conv2d:
+    if type(layer) in (nn.Conv2d, SubsamplingConv2d):
         return fuse_conv_bn_eval(layer, norm)
     return FoldedProductUnit2d(layer, norm) if type(layer) is ProductUnit2d else None
 

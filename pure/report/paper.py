@@ -41,7 +41,7 @@ __all__ = ["conditions", "family_values", "linked_accuracy_table", "paper_table"
 NOT_RUN = "not run"
 
 TARGETS = {"galaxy10": "table2", "imagenet": "table4", "cifar10": "table6", "cifar10-extended": "table6"}
-"""Of ``make reproduce``, by recipe."""
+"""Of ``make reproduce``, by recipe of the paper's scale; those of reduced scale are in the target ``campaign``."""
 
 
 @dataclass(frozen=True)
@@ -330,7 +330,7 @@ def conditions(root: Path, records: Sequence[RunRecord], recipe: str) -> str:
     """Data, protocol and hardware of a recipe's runs, in a sentence; without runs, the command that makes them."""
     target = TARGETS.get(recipe)
     if not records:
-        command = f"make reproduce TARGET={target} PROFILE=gpu" if target else "python -m pure.train"
+        command = f"make reproduce TARGET={target or 'campaign'} PROFILE={'gpu' if target else 'quick'}"
         return (
             f"No run of the recipe `{recipe}` is here yet. `{command}` makes them; with `ARGS=-n`, it lists them first."
         )

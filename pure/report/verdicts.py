@@ -32,7 +32,7 @@ WORDS = ("supported", "contradicted", "undecided", "not measured")
 RULE = """\
 - Each claim names pairs of networks, a quantity, and which of the two should have more of it, by how much at least.
 - Runs are paired by seed; accuracies also by test image, where the records hold the predictions. Each pair gets an
-  interval for the difference or the quotient. With $m$ pairs the intervals are those at $1 - 0.05/m$, so that all of
+  interval for the difference or the quotient. With *m* pairs the intervals are those at 1 - 0.05/*m*, so that all of
   them together hold in 95 of 100 repetitions. Below two seeds on both sides there is no interval.
 - **Supported**: every pair was measured, at least one interval lies where the claim puts it, none on the other side.
 - **Contradicted**: at least one interval lies on the other side, and none where the claim puts it.
