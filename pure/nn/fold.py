@@ -165,7 +165,7 @@ def _merge(layer: nn.Module, norm: nn.Module) -> nn.Module | None:
     """One layer in place of two; None where the second is not a BN, or the first cannot take it."""
     if type(norm) is not nn.BatchNorm2d or norm.running_var is None or is_altered(layer) or is_altered(norm):
         return None
-    if type(layer) in (nn.Conv2d, SubsamplingConv2d):
+    if isinstance(layer, nn.Conv2d) and type(layer) in (nn.Conv2d, SubsamplingConv2d):
         return fuse_conv_bn_eval(layer, norm)
     return FoldedProductUnit2d(layer, norm) if type(layer) is ProductUnit2d else None
 
