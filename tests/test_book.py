@@ -256,6 +256,7 @@ def test_the_first_cell_on_colab_installs_all_that_the_notebooks_import(pure_boo
         *extras["report"],
         *extras["train"],
         *extras["galaxies"],
+        *extras["timm"],
         "torch",
         "torchvision",
         "numpy",

@@ -54,7 +54,7 @@ INSTALL = """\
 # Colab has nothing of this project: get the repository, and install the
 # package beside what is there (a minute or two, more where PyTorch is old).
 !git clone --quiet --depth 1 --branch {branch} {repository} {clone}
-%pip install --quiet "./{clone}[report,galaxies]" bokeh periodictable
+%pip install --quiet "./{clone}[report,galaxies,timm]" bokeh periodictable
 %cd {clone}/{folder}
 """
 
