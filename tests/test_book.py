@@ -245,7 +245,7 @@ def test_colab_opens_a_copy_that_installs_the_package_first(pure_book: ModuleTyp
     assert [cell.source for cell in copy.cells[1:]] == ["import pure"]
     assert copy.cells[0].source.splitlines()[2:] == [
         "!git clone --quiet --depth 1 --branch main https://github.com/a/b pure-networks",
-        '%pip install --quiet "./pure-networks[report,galaxies]" bokeh periodictable',
+        '%pip install --quiet "./pure-networks[report,galaxies,timm]" bokeh periodictable',
         "%cd pure-networks/notebooks/data",
     ]
 
