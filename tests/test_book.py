@@ -498,9 +498,9 @@ def test_plain_sphinx_builds_the_same_book(tmp_path: Path) -> None:
     word.  Nothing is executed: the cache of the build has the outputs.
     """
     config = pytest.importorskip("jupyter_book.config", reason="needs the extra [book]")
-    for name in ("_toc.yml", "_config.yml", "pyproject.toml", "requirements.lock"):
+    for name in ("_toc.yml", "_config.yml", "pyproject.toml", "requirements.lock", "requirements-cpu.lock"):
         shutil.copy(ROOT / name, tmp_path)
-    for folder in ("book", "notebooks", "pure", "results", "_build/runs", "_build/.jupyter_cache"):
+    for folder in ("book", "notebooks", "pure", "results", "workflow", "hub", "_build/runs", "_build/.jupyter_cache"):
         if (ROOT / folder).is_dir():
             shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
     settings, _ = config.get_final_config(
@@ -517,9 +517,15 @@ def test_plain_sphinx_builds_the_same_book(tmp_path: Path) -> None:
     result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert "Executing notebook" not in result.stderr
-    for page in PAGES:
-        ours = _Article((tmp_path / "_build" / "plain" / f"{page}.html").read_text(encoding="utf8")).words
-        assert ours == _Article((HTML / f"{page}.html").read_text(encoding="utf8")).words, page
+    for page in sorted(set(PAGES) - {"book/status"}):  # which tells of one build
+        plain, built = (folder / f"{page}.html" for folder in (tmp_path / "_build" / "plain", HTML))
+        assert _words_without_times(plain) == _words_without_times(built), page
+
+
+def _words_without_times(path: Path) -> str:
+    """What a page says, but for how long it took to make it: either build may have executed it."""
+    words = " ".join(_Article(path.read_text(encoding="utf8")).words)
+    return re.sub(r"It took [\d,]+ s when this page was made\.", "", words)
 
 
 # The built pages, in a browser
