@@ -278,7 +278,7 @@ def test_a_residual_network_has_no_threshold() -> None:
         ("pure21", r"did you mean .*pure20.*\? pure\.list_models\(\) names all \d+"),
         ("PURe20", r"did you mean 'pure20' or"),
         ("resnet-110", r"did you mean 'resnet110'"),
-        ("vit", r"known are pure18, pure20, .*, starnet20; pure\.list_models\(\) names all \d+"),
+        ("vit", r"known are pure18, pure20, .*; pure\.list_models\(\) names all \d+"),
     ],
 )
 def test_unknown_names_answer_with_the_nearest(name: str, hint: str) -> None:
