@@ -26,8 +26,6 @@
 # the networks lie on PyTorch's *meta* device, which knows shapes and no numbers.
 
 # %%
-from pathlib import Path
-
 import matplotlib.pyplot as plt
 import torch
 from IPython.display import Markdown
@@ -36,12 +34,11 @@ import pure
 from pure import report
 from pure.nn import blocks
 from pure.report import diagrams, networks, style
+from pure.report.parameters import repository
 
 style.use()
-here = Path.cwd()  # the repository, or a folder in it
-files = (folder / "results/paper.yaml" for folder in [here, *here.parents])
 # what the paper prints
-paper = networks.paper_numbers(next(file for file in files if file.exists()))
+paper = networks.paper_numbers(repository() / "results/paper.yaml")
 
 
 def show(table):

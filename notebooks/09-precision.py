@@ -33,7 +33,6 @@
 # float32. A ResNet has no units.
 
 # %%
-from pathlib import Path
 from typing import get_args
 
 import matplotlib.pyplot as plt
@@ -45,14 +44,10 @@ from IPython.display import Markdown, display
 from pure import recipes, report
 from pure.records import read_records
 from pure.report import precision_study, style, thresholds
+from pure.report.parameters import repository
 
 style.use()
-here = Path.cwd()  # the repository, or a folder in it
-root = next(
-    folder
-    for folder in [here, *here.parents]
-    if (folder / "results/precision").is_dir()
-)
+root = repository()
 files = precision_study.read_results(root / "results/precision")
 results = precision_study.results(files)
 studies = dict.fromkeys(result.study for result in results)

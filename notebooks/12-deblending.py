@@ -36,7 +36,6 @@
 
 # %%
 import json
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -50,11 +49,10 @@ from pure.nn.blocks import ProductUnitBlock
 from pure.recipes import get_recipe
 from pure.records import read_records
 from pure.report import data_pages, segmentation, style
+from pure.report.parameters import repository
 
 style.use()
-here = Path.cwd()  # the repository, or a folder in it
-folders = (folder / "results" for folder in [here, *here.parents])
-results = next(folder for folder in folders if folder.is_dir())
+results = repository() / "results"
 recipe = get_recipe("deblending", "pu_unet")
 root = data_pages.shared_root()
 splits = data.load(recipe.dataset, root, **recipe.data_options)

@@ -34,21 +34,15 @@
 # as published {cite}`he2016deep`.
 
 # %%
-from pathlib import Path
-
 import matplotlib.pyplot as plt
 from IPython.display import Markdown, display
 
 from pure import report
 from pure.report import benchmarks, style
+from pure.report.parameters import repository
 
 style.use()
-here = Path.cwd()  # the repository, or a folder in it
-root = next(
-    folder
-    for folder in [here, *here.parents]
-    if (folder / "results/benchmarks").is_dir()
-)
+root = repository()
 records = benchmarks.read_results(root / "results/benchmarks")
 
 

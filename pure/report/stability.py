@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from scipy.stats import binomtest
 
 from pure.report.style import COLOURS, PALETTE
 
@@ -120,8 +121,6 @@ def clopper_pearson(successes: int, n: int, confidence: float = 0.95) -> tuple[f
     """
     if n == 0:
         return 0.0, 1.0
-    from scipy.stats import binomtest
-
     interval = binomtest(successes, n).proportion_ci(confidence, method="exact")
     return float(interval.low), float(interval.high)
 
